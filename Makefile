@@ -1,0 +1,48 @@
+# make demo  sets everything up and runs the main job
+# make test  sets everything up and runs all checks and tests
+# A second run does not install again unless pyproject.toml or constraints.txt changed.
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+
+.PHONY: demo test lint test-core test-gui install system-libraries docs clean
+
+demo: install
+	$(BIN)/napari-camelyon demo
+
+test: lint test-core test-gui
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Windows under one screen disturb each other, so what shows napari runs alone.
+test-core: install
+	$(BIN)/python -m pytest -m "not gui" -n 2
+
+test-gui: install
+	$(BIN)/python -m pytest -m gui
+
+install: system-libraries $(INSTALLED)
+
+system-libraries:
+	@sh scripts/system-libraries.sh $(PYTHON)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "napari-camelyon needs Python 3.11 or newer; run make PYTHON=/path/to/python3")'
+	@test -e $(BIN)/python || test -e $(BIN)/python.exe || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,48 @@
+"""The exceptions that napari-camelyon raises for people.
+
+Every message is one or two sentences: what is wrong, where, and what to do. The command line and
+the docks print the message alone; anything that is not a `CamelyonError` is a defect of ours.
+"""
+
+__all__ = [
+    "AnnotationError",
+    "CamelyonError",
+    "FileWriteError",
+    "MissingMppError",
+    "ModelError",
+    "ResultError",
+    "SlideError",
+    "StagingError",
+]
+
+
+class CamelyonError(Exception):
+    """Base of all errors that are explained to a person."""
+
+
+class SlideError(CamelyonError, OSError):
+    """A slide cannot be found, opened or read."""
+
+
+class MissingMppError(SlideError, ValueError):
+    """A physical size was asked for, but the slide does not say how large its pixels are."""
+
+
+class AnnotationError(CamelyonError, ValueError):
+    """An annotation file cannot be understood or written."""
+
+
+class ModelError(CamelyonError, ValueError):
+    """A model or its specification cannot be loaded, or does not fit."""
+
+
+class ResultError(CamelyonError, OSError):
+    """A stored result is missing, damaged or of an unknown schema."""
+
+
+class FileWriteError(CamelyonError, OSError):
+    """A file could not be written; what stood there before is untouched."""
+
+
+class StagingError(CamelyonError, ValueError):
+    """Nodes or lesions do not allow the stage to be derived."""

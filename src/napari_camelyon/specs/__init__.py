@@ -1,0 +1,5 @@
+"""Plain descriptions, free of torch, that the rooms above share."""
+
+from napari_camelyon.specs.model_spec import ModelSpec, read_model_spec, write_model_spec
+
+__all__ = ["ModelSpec", "read_model_spec", "write_model_spec"]
