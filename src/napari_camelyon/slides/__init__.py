@@ -9,6 +9,7 @@ from napari_camelyon.slides.resample import (
     resize_box,
 )
 from napari_camelyon.slides.slide import Slide, is_slide, open_slide
+from napari_camelyon.slides.writer import write_slide
 
 __all__ = [
     "Level",
@@ -20,4 +21,5 @@ __all__ = [
     "read_downsampled",
     "read_resampled",
     "resize_box",
+    "write_slide",
 ]
