@@ -180,9 +180,7 @@ class Grid:
         """Return width and height of a cell (its stride) in µm."""
         return self.stride_x_px * mpp[0], self.stride_y_px * mpp[1]
 
-    def layer_placement(
-        self, mpp: Mpp | None
-    ) -> dict[str, tuple[float, float] | tuple[str, str]]:
+    def layer_placement(self, mpp: Mpp | None) -> dict[str, tuple[float, float] | tuple[str, str]]:
         """Return ``scale``, ``translate`` and ``units`` of the napari layer that shows the grid.
 
         The centre of cell (0, 0) is the centre of the first patch: in napari's convention
@@ -198,6 +196,4 @@ class Grid:
         }
 
     def _first_centre(self) -> NDArray[np.float64]:
-        return np.array(
-            [self.x_px + self.patch_width_px / 2, self.y_px + self.patch_height_px / 2]
-        )
+        return np.array([self.x_px + self.patch_width_px / 2, self.y_px + self.patch_height_px / 2])
