@@ -185,17 +185,16 @@ def _groups(elements: list[Element]) -> tuple[tuple[Group, ...], list[Problem]]:
 
 def _unknown_groups(annotations: list[Annotation], groups: tuple[Group, ...]) -> list[Problem]:
     known = {group.name for group in groups}
-    problems = []
-    for group in groups:
-        if group.parent is not None and group.parent not in known:
-            problems.append(
-                Problem(
-                    "unknown-group",
-                    f'The group "{group.name}" belongs to "{group.parent}", which the file does '
-                    "not define; it was taken as a group of its own.",
-                    "warning",
-                )
-            )
+    problems = [
+        Problem(
+            "unknown-group",
+            f'The group "{group.name}" belongs to "{group.parent}", which the file does not '
+            "define; it was taken as a group of its own.",
+            "warning",
+        )
+        for group in groups
+        if group.parent is not None and group.parent not in known
+    ]
     unknown: dict[str, list[Annotation]] = {}
     for annotation in annotations:
         if annotation.group is not None and annotation.group not in known:

@@ -6,8 +6,8 @@ number formatting, white space, the elements of points that did not move). What 
 in the style of the file around it.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,13 +31,19 @@ from napari_camelyon.annotations.model import (
     Source,
     same_annotation,
 )
+from napari_camelyon.annotations.xml_edit import (
+    Edit,
+    apply_edits,
+    new_tag,
+    opened_tag,
+    patched_tag,
+    space_before,
+    tag_at,
+)
 
 __all__ = ["asap_bytes"]
 
 _DEFAULT_COLOUR = "#F4FA58"  # ASAP's own (annotation/Annotation.cpp)
-_ATTRIBUTE = re.compile(rb"""\s+([^\s=]+)\s*=\s*("[^"]*"|'[^']*')""")
-_START_TAG = re.compile(rb"""<[^\s/>]+(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*(/?)>""")
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EMPTY_FILE = (
     b'<?xml version="1.0"?>\n<ASAP_Annotations>\n\t<Annotations>\n\t</Annotations>\n'
     b"\t<AnnotationGroups>\n\t</AnnotationGroups>\n</ASAP_Annotations>\n"
@@ -53,13 +59,6 @@ class _Style:
     coordinate: bytes = b"\n\t\t\t\t"
     block: bytes = b"\n\t"
     encoding: str = "utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    start: int
-    end: int
-    new: bytes
 
 
 def asap_bytes(annotation_set: AnnotationSet) -> bytes:
@@ -80,7 +79,7 @@ def asap_bytes(annotation_set: AnnotationSet) -> bytes:
         source = Source("asap", Path("new.xml"), _EMPTY_FILE, (), ())
     text = decode(source.raw, source.path)
     document = scan(text, source.path)
-    if document.root is not None and _start_tag(text.body, document.root).group(1):
+    if document.root is not None and tag_at(text.body, document.root.start).group(1):
         text = _opened_root(text, document.root)
         document = scan(text, source.path)
     style = _style(document, text)
@@ -90,7 +89,7 @@ def asap_bytes(annotation_set: AnnotationSet) -> bytes:
     ]
     if not edits:
         return source.raw
-    return encode(replace(text, body=_apply(text.body, edits)))
+    return encode(replace(text, body=apply_edits(text.body, edits)))
 
 
 def _flattened(annotation_set: AnnotationSet) -> tuple[list[Annotation], list[Group]]:
@@ -137,19 +136,9 @@ def _was_undefined(ring: Annotation, source: Source | None) -> bool:
 
 
 def _opened_root(text: Text, root: Block) -> Text:
-    opened = _START_TAG.sub(
-        lambda tag: tag.group()[:-2].rstrip() + b">\n</ASAP_Annotations>",
-        text.body[root.start : root.end],
-    )
-    return replace(text, body=text.body[: root.start] + opened + text.body[root.end :])
-
-
-def _apply(body: bytes, edits: Sequence[_Edit]) -> bytes:
-    pieces, position = [], 0
-    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
-        pieces += [body[position : edit.start], edit.new]
-        position = edit.end
-    return b"".join([*pieces, body[position:]])
+    tag = tag_at(text.body, root.start)
+    opened = Edit(tag.start(), tag.end(), opened_tag(tag.group()) + b"\n</ASAP_Annotations>")
+    return replace(text, body=apply_edits(text.body, [opened]))
 
 
 # --- annotations -------------------------------------------------------------------------------
@@ -161,7 +150,7 @@ def _annotation_edits(
     style: _Style,
     originals: Sequence[Annotation],
     wanted: Sequence[Annotation],
-) -> list[_Edit]:
+) -> list[Edit]:
     current = {annotation.id: annotation for annotation in wanted}
     edits = []
     for original, element in zip(originals, document.annotations, strict=True):
@@ -170,18 +159,10 @@ def _annotation_edits(
             edits.append(_removal(text.body, element))
         elif not same_annotation(original, annotation):
             new = _changed_annotation(text, style, element, original, annotation)
-            edits.append(_Edit(element.start, element.end, new))
+            edits.append(Edit(element.start, element.end, new))
     added = [_new_annotation(annotation, style) for annotation in current.values()]
     if added:
-        edits += _insertion(
-            document,
-            text.body,
-            style,
-            document.annotations,
-            document.annotations_block,
-            b"Annotations",
-            added,
-        )
+        edits.append(_insertion(document, text, style, "Annotations", added))
     return edits
 
 
@@ -203,29 +184,29 @@ def _changed_annotation(
             values[key] = new_value
 
     body = text.body
-    tag = _start_tag(body, element)
-    new_tag = _patched_tag(tag.group(), values, style.encoding)
+    tag = tag_at(body, element.start)
+    own_tag = patched_tag(tag.group(), values, style.encoding)
     if np.array_equal(original.points, annotation.points, equal_nan=True):
-        return new_tag + body[tag.end() : element.end]
+        return own_tag + body[tag.end() : element.end]
     if tag.group(1):  # <Annotation … /> is opened to take coordinates
         block = _coordinates_block(annotation.points, style)
-        return re.sub(rb"\s*/>$", b">", new_tag) + block + style.annotation + b"</Annotation>"
+        return opened_tag(own_tag) + block + style.annotation + b"</Annotation>"
     edit = _coordinates_edit(body, style, element, annotation.points, tag.end())
-    return new_tag + body[tag.end() : edit.start] + edit.new + body[edit.end : element.end]
+    return own_tag + body[tag.end() : edit.start] + edit.new + body[edit.end : element.end]
 
 
 def _coordinates_edit(
     body: bytes, style: _Style, element: Element, points: Points, inner_start: int
-) -> _Edit:
+) -> Edit:
     if not element.starts or not len(points):
         block = _coordinates_block(points, style)
         if element.coordinates is None:
-            return _Edit(inner_start, inner_start, block)
-        return _Edit(element.coordinates.start, element.coordinates.end, block.lstrip())
+            return Edit(inner_start, inner_start, block)
+        return Edit(element.coordinates.start, element.coordinates.end, block.lstrip())
     start, end = element.starts[0], element.ends[-1]
     if element.orders != list(map(str, range(len(element.orders)))):
         lines = [_coordinate(k, x, y) for k, (x, y) in enumerate(points)]
-        return _Edit(start, end, style.coordinate.join(lines))
+        return Edit(start, end, style.coordinate.join(lines))
 
     old_x, old_y = list(map(_number_or_none, element.xs)), list(map(_number_or_none, element.ys))
     old = list(zip(old_x, old_y, strict=True))
@@ -247,11 +228,11 @@ def _coordinates_edit(
         span = slice(element.starts[place], element.ends[place])
         line = body[span]
         if values:
-            tag = _tag_at(line, 0)
-            line = _patched_tag(tag.group(), values, style.encoding) + line[tag.end() :]
+            tag = tag_at(line, 0)
+            line = patched_tag(tag.group(), values, style.encoding) + line[tag.end() :]
         space = body[element.ends[place - 1] : element.starts[place]] if place else style.coordinate
         pieces += [space if k else b"", line]
-    return _Edit(start, end, b"".join(pieces))
+    return Edit(start, end, b"".join(pieces))
 
 
 def _new_annotation(annotation: Annotation, style: _Style) -> bytes:
@@ -262,7 +243,7 @@ def _new_annotation(annotation: Annotation, style: _Style) -> bytes:
         "Color": annotation.colour or _DEFAULT_COLOUR,
     }
     return (
-        _tag("Annotation", attributes, style.encoding)
+        new_tag("Annotation", attributes, style.encoding)
         + _coordinates_block(annotation.points, style)
         + style.annotation
         + b"</Annotation>"
@@ -301,7 +282,7 @@ def _group_edits(
     style: _Style,
     originals: Sequence[Group],
     wanted: Sequence[Group],
-) -> list[_Edit]:
+) -> list[Edit]:
     if tuple(originals) == tuple(wanted):
         return []
     partner = _paired(originals, wanted)
@@ -311,24 +292,16 @@ def _group_edits(
         if index is None:
             edits.append(_removal(text.body, element))
         elif wanted[index].attributes != original.attributes:
-            edits.append(_Edit(element.start, element.end, _new_group(wanted[index], style)))
+            edits.append(Edit(element.start, element.end, _new_group(wanted[index], style)))
         elif wanted[index] != original:
-            tag = _start_tag(text.body, element)
+            tag = tag_at(text.body, element.start)
             values = _group_attributes(original, wanted[index])
-            new = _patched_tag(tag.group(), values, style.encoding)
-            edits.append(_Edit(tag.start(), tag.end(), new))
+            new = patched_tag(tag.group(), values, style.encoding)
+            edits.append(Edit(tag.start(), tag.end(), new))
     taken = set(partner.values())
     added = [_new_group(group, style) for index, group in enumerate(wanted) if index not in taken]
     if added:
-        edits += _insertion(
-            document,
-            text.body,
-            style,
-            document.groups,
-            document.groups_block,
-            b"AnnotationGroups",
-            added,
-        )
+        edits.append(_insertion(document, text, style, "AnnotationGroups", added))
     return edits
 
 
@@ -368,7 +341,7 @@ def _new_group(group: Group, style: _Style) -> bytes:
     inner = style.coordinates + b"<Attributes />"
     if group.attributes:
         lines = [
-            style.coordinate + _tag("Attribute", {key: value}, style.encoding)[:-1] + b" />"
+            style.coordinate + new_tag("Attribute", {key: value}, style.encoding)[:-1] + b" />"
             for key, value in group.attributes.items()
         ]
         inner = (
@@ -378,7 +351,7 @@ def _new_group(group: Group, style: _Style) -> bytes:
             + style.coordinates
             + b"</Attributes>"
         )
-    return _tag("Group", attributes, style.encoding) + inner + style.annotation + b"</Group>"
+    return new_tag("Group", attributes, style.encoding) + inner + style.annotation + b"</Group>"
 
 
 # --- bytes -------------------------------------------------------------------------------------
@@ -389,98 +362,46 @@ def _style(document: Document, text: Text) -> _Style:
     if b"\r\n" in body:
         found = _Style(b"\r\n\t\t", b"\r\n\t\t\t", b"\r\n\t\t\t\t", b"\r\n\t", text.encoding)
     if document.annotations_block is not None:
-        found = replace(found, block=_space_before(body, document.annotations_block.start))
+        found = replace(found, block=space_before(body, document.annotations_block.start))
     for element in document.annotations or document.groups:
-        found = replace(found, annotation=_space_before(body, element.start))
+        found = replace(found, annotation=space_before(body, element.start))
         if element.coordinates is None or len(element.starts) < 2:
             continue
         return replace(
             found,
-            coordinates=_space_before(body, element.coordinates.start),
-            coordinate=_space_before(body, element.starts[1]),
+            coordinates=space_before(body, element.coordinates.start),
+            coordinate=space_before(body, element.starts[1]),
         )
     return found
 
 
-def _space_before(body: bytes, position: int) -> bytes:
-    start = position
-    while start > 0 and body[start - 1 : start].isspace():
-        start -= 1
-    return body[start:position]
-
-
-def _removal(body: bytes, element: Element) -> _Edit:
-    return _Edit(element.start - len(_space_before(body, element.start)), element.end, b"")
+def _removal(body: bytes, element: Element) -> Edit:
+    return Edit(element.start - len(space_before(body, element.start)), element.end, b"")
 
 
 def _insertion(
-    document: Document,
-    body: bytes,
-    style: _Style,
-    elements: Sequence[Element],
-    block: Block | None,
-    name: bytes,
-    added: Sequence[bytes],
-) -> list[_Edit]:
+    document: Document, text: Text, style: _Style, name: str, added: Sequence[bytes]
+) -> Edit:
+    """Put new elements after the last of their kind, in a container made if need be."""
+    elements, block = {
+        "Annotations": (document.annotations, document.annotations_block),
+        "AnnotationGroups": (document.groups, document.groups_block),
+    }[name]
+    body, root = text.body, document.root
     inner = b"".join(style.annotation + element for element in added)
+    end_tag = style.block + f"</{name}>".encode("ascii")
     if elements:
-        end = elements[-1].end
-        return [_Edit(end, end, inner)]
+        return Edit(elements[-1].end, elements[-1].end, inner)
     if block is not None:
-        tag = _start_tag(body, block)
+        tag = tag_at(body, block.start)
         if not tag.group(1):
-            return [_Edit(tag.end(), tag.end(), inner)]
-        opened = re.sub(rb"\s*/>$", b">", tag.group())
-        return [_Edit(block.start, block.end, opened + inner + style.block + b"</" + name + b">")]
-    root = document.root
+            return Edit(tag.end(), tag.end(), inner)
+        return Edit(block.start, block.end, opened_tag(tag.group()) + inner + end_tag)
     assert root is not None, "scan refuses files without a root"
-    fresh = style.block + b"<" + name + b">" + inner + style.block + b"</" + name + b">"
-    if name == b"Annotations":
-        place = _start_tag(body, root).end()
-    else:
-        place = root.end_tag - len(_space_before(body, root.end_tag))
-    return [_Edit(place, place, fresh)]
-
-
-def _start_tag(body: bytes, block: Block) -> "re.Match[bytes]":
-    return _tag_at(body, block.start)
-
-
-def _tag_at(body: bytes, position: int) -> "re.Match[bytes]":
-    tag = _START_TAG.match(body, position)
-    assert tag is not None, "expat has read a start tag here"
-    return tag
-
-
-def _patched_tag(tag: bytes, values: Mapping[str, str], encoding: str) -> bytes:
-    """Return a start tag with some attributes changed, or added at its end."""
-    missing = dict(values)
-    edits = []
-    for match in _ATTRIBUTE.finditer(tag):
-        key = match.group(1).decode(encoding)
-        if key in missing:
-            quote = match.group(2)[:1].decode("ascii")
-            new = _quoted(missing.pop(key), encoding, quote)
-            edits.append(_Edit(match.start(2), match.end(2), new))
-    end = len(tag) - len(re.search(rb"\s*/?>$", tag).group())  # type: ignore[union-attr]
-    added = b"".join(
-        b" " + key.encode(encoding) + b"=" + _quoted(value, encoding)
-        for key, value in missing.items()
-    )
-    return _apply(tag, [*edits, _Edit(end, end, added)])
-
-
-def _tag(name: str, attributes: Mapping[str, str], encoding: str) -> bytes:
-    return _patched_tag(f"<{name}>".encode("ascii"), attributes, encoding)
-
-
-def _quoted(value: str, encoding: str, quote: str = '"') -> bytes:
-    # Characters that XML cannot hold at all become U+FFFD; those that the file's encoding lacks
-    # become references. White space other than blanks would be normalised away if left bare.
-    escaped = _NOT_XML.sub("\ufffd", value).replace("&", "&amp;").replace("<", "&lt;")
-    for character in ("\t", "\n", "\r", quote):
-        escaped = escaped.replace(character, f"&#{ord(character)};")
-    return f"{quote}{escaped}{quote}".encode(encoding, "xmlcharrefreplace")
+    place = tag_at(body, root.start).end()
+    if name == "AnnotationGroups":
+        place = root.end_tag - len(space_before(body, root.end_tag))
+    return Edit(place, place, style.block + f"<{name}>".encode("ascii") + inner + end_tag)
 
 
 # --- points ------------------------------------------------------------------------------------
@@ -495,8 +416,8 @@ def _number_or_none(text: str) -> float | None:
 
 def _equal(first: float | None, second: float) -> bool:
     # A point without a number is NaN in the model; it has not moved as long as it stays NaN.
-    if first is None or first != first:
-        return second != second
+    if first is None or math.isnan(first):
+        return math.isnan(second)
     return first == second
 
 

@@ -76,6 +76,7 @@ def _handle(before: Points, at: Points, towards: Points) -> Points:
     incoming = np.hypot(*(at - before).T)[:, None]
     outgoing = np.hypot(*(towards - at).T)[:, None]
     mixed = np.sqrt(incoming * outgoing)
-    return (incoming * towards - outgoing * before + (2 * incoming + 3 * mixed + outgoing) * at) / (
-        3 * (incoming + mixed)
-    )
+    handle: Points = (
+        incoming * towards - outgoing * before + (2 * incoming + 3 * mixed + outgoing) * at
+    ) / (3 * (incoming + mixed))
+    return handle

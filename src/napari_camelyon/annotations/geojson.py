@@ -6,9 +6,8 @@ programs ignore.
 """
 
 import json
-import math
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
