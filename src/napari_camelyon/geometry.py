@@ -23,6 +23,8 @@ __all__ = [
     "mean_mpp",
     "slide_to_layer",
     "slide_to_level",
+    "slide_to_um",
+    "um_to_slide",
     "world_placement",
 ]
 
@@ -43,7 +45,7 @@ def slide_to_layer(points_xy: ArrayLike) -> NDArray[np.float64]:
     ndarray of float64, shape (..., 2)
         ``(row, column)`` with pixel centres at whole numbers.
     """
-    points = np.asarray(points_xy, dtype=np.float64)
+    points: NDArray[np.float64] = np.asarray(points_xy, dtype=np.float64)
     return points[..., ::-1] - 0.5
 
 
@@ -72,6 +74,16 @@ def slide_to_level(points_xy: ArrayLike, downsample_xy: tuple[float, float]) -> 
 def level_to_slide(points_xy: ArrayLike, downsample_xy: tuple[float, float]) -> NDArray[np.float64]:
     """Convert points ``(x, y)`` of a level, measured from the corner, to slide points."""
     return np.asarray(points_xy, dtype=np.float64) * np.asarray(downsample_xy)
+
+
+def slide_to_um(points_xy: ArrayLike, mpp: Mpp) -> NDArray[np.float64]:
+    """Convert slide points to micrometres ``(x, y)`` from the corner of the image."""
+    return np.asarray(points_xy, dtype=np.float64) * np.asarray(mpp)
+
+
+def um_to_slide(points_xy: ArrayLike, mpp: Mpp) -> NDArray[np.float64]:
+    """Convert micrometres ``(x, y)`` from the corner of the image to slide points."""
+    return np.asarray(points_xy, dtype=np.float64) / np.asarray(mpp)
 
 
 def mean_mpp(mpp: Mpp) -> float:
@@ -179,6 +191,10 @@ class Grid:
     def cell_size_um(self, mpp: Mpp) -> tuple[float, float]:
         """Return width and height of a cell (its stride) in µm."""
         return self.stride_x_px * mpp[0], self.stride_y_px * mpp[1]
+
+    def patch_size_um(self, mpp: Mpp) -> tuple[float, float]:
+        """Return width and height of the tissue that one patch covers, in µm."""
+        return self.patch_width_px * mpp[0], self.patch_height_px * mpp[1]
 
     def layer_placement(self, mpp: Mpp | None) -> dict[str, tuple[float, float] | tuple[str, str]]:
         """Return ``scale``, ``translate`` and ``units`` of the napari layer that shows the grid.
