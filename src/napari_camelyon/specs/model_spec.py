@@ -133,7 +133,7 @@ def _spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:
             f"The model specification {path} has unknown entries: {', '.join(unknown)}. "
             f"Known are {', '.join(sorted(known))}."
         )
-    lists_as_tuples = {
+    lists_as_tuples: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()
     }
     try:

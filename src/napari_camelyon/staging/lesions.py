@@ -189,11 +189,13 @@ def _find_deposits(heatmap: Heatmap, threshold: float, min_patches: int) -> _Dep
 
     def to_um(rows_columns: NDArray[np.float64]) -> NDArray[np.float64]:
         # Rows and columns count from the rim, one cell outside the window.
-        return slide_to_um(heatmap.grid.centres(rows_columns + np.array([top - 1, left - 1])), heatmap.mpp)
+        return slide_to_um(
+            heatmap.grid.centres(rows_columns + np.array([top - 1, left - 1])), heatmap.mpp
+        )
 
     return _Deposits(
         patches=np.bincount(owner, minlength=count),
-        probability_sums=np.bincount(owner, weights=probabilities, minlength=count),
+        probability_sums=np.bincount(owner, probabilities, count).astype(np.float64),
         probability_peaks=peaks,
         border_um=to_um(border),
         border_owners=border_owners,

@@ -162,9 +162,7 @@ def border_points(
     return np.concatenate(points)[order], owner[order].astype(np.intp)
 
 
-def contour_polygons(
-    scores: NDArray[np.float32], labels: NDArray[np.int32]
-) -> NDArray[np.object_]:
+def contour_polygons(scores: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.object_]:
     """Return the contour of each deposit with its holes.
 
     Parameters

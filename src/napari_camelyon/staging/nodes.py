@@ -189,9 +189,7 @@ def _size_reason(lesion: Lesion, node_class: NodeClass) -> str:
     return f"The largest lesion (number {lesion.id}) measures {_size(lesion)}, {meaning}."
 
 
-def _limit_reason(
-    node_class: NodeClass, possible: tuple[NodeClass, ...]
-) -> tuple[str, ...]:
+def _limit_reason(node_class: NodeClass, possible: tuple[NodeClass, ...]) -> tuple[str, ...]:
     if len(possible) == 1:
         return ()
     others = " or ".join(other for other in possible if other != node_class)
