@@ -1,5 +1,25 @@
-"""Slides: pyramids in, pyramids out."""
+"""Slides: opening them, where their pixels lie, and their pixels at any size."""
 
+from napari_camelyon.slides.lazy import dask_levels
+from napari_camelyon.slides.levels import Level
+from napari_camelyon.slides.resample import (
+    choose_level,
+    read_downsampled,
+    read_resampled,
+    resize_box,
+)
+from napari_camelyon.slides.slide import Slide, is_slide, open_slide
 from napari_camelyon.slides.writer import write_slide
 
-__all__ = ["write_slide"]
+__all__ = [
+    "Level",
+    "Slide",
+    "choose_level",
+    "dask_levels",
+    "is_slide",
+    "open_slide",
+    "read_downsampled",
+    "read_resampled",
+    "resize_box",
+    "write_slide",
+]

@@ -1,0 +1,136 @@
+"""Cutting patches from a slide, block by block.
+
+Neighbouring patches share file tiles and overlap each other. So the slide is read in blocks of
+cells, each once, and the patches are cut from the block.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_camelyon.geometry import Grid
+from napari_camelyon.slides import Slide, choose_level, resize_box
+
+__all__ = ["cut_patches", "plan_blocks", "read_block", "read_patch"]
+
+BLOCK_PX = 1024
+"""Side of a block in model pixels: 11 MB of patches of 128 px at half stride."""
+
+
+def plan_blocks(grid: Grid, selected: NDArray[np.bool_], patch_px: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the selected cells of a grid in blocks, from the top left, row by row.
+
+    Parameters
+    ----------
+    grid : Grid
+    selected : ndarray of bool, shape grid.shape
+    patch_px : int
+        Side of the model's input in pixels.
+
+    Yields
+    ------
+    ndarray of int64, shape (n, 2)
+        ``(row, column)`` of the cells of one block.
+    """
+    rows_a_block = _cells_a_block(grid.patch_height_px, grid.stride_y_px, patch_px)
+    columns_a_block = _cells_a_block(grid.patch_width_px, grid.stride_x_px, patch_px)
+    for top in range(0, grid.rows, rows_a_block):
+        for left in range(0, grid.columns, columns_a_block):
+            window = selected[top : top + rows_a_block, left : left + columns_a_block]
+            cells = np.argwhere(window)
+            if len(cells):
+                yield cells + (top, left)
+
+
+def read_block(
+    slide: Slide, grid: Grid, cells: NDArray[np.int64], patch_px: int
+) -> NDArray[np.uint8]:
+    """Read the patches of a block.
+
+    Parameters
+    ----------
+    slide : Slide
+    grid : Grid
+    cells : ndarray of int64, shape (n, 2)
+        ``(row, column)`` of each wanted cell.
+    patch_px : int
+        Side of the model's input in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, patch_px, patch_px, 3)
+        The same pixels as `read_patch` gives one by one.
+
+    Raises
+    ------
+    SlideError
+        The slide cannot be read there.
+    """
+    patch_size = np.array([grid.patch_width_px, grid.patch_height_px])
+    index = choose_level(slide, float(patch_size.min()) / patch_px)
+    downsample = np.array([slide.levels[index].downsample_x, slide.levels[index].downsample_y])
+    corners = grid.corners(cells)
+    # Patches in pixels of the level; whole where the level allows, else to be resampled.
+    begins, ends = corners / downsample, (corners + patch_size) / downsample
+    first = np.floor(begins.min(axis=0) + 1e-6).astype(int)
+    width, height = np.ceil(ends.max(axis=0) - 1e-6).astype(int) - first
+    x_px, y_px = np.round(first * downsample).astype(int)
+    pixels = slide.read(int(x_px), int(y_px), int(width), int(height), level=index)
+    return cut_patches(pixels, begins - first, ends - first, patch_px)
+
+
+def cut_patches(
+    pixels: NDArray[np.uint8],
+    begins: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    patch_px: int,
+) -> NDArray[np.uint8]:
+    """Cut patches from a block of pixels and bring each to the model's input size.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (rows, columns, 3)
+    begins, ends : ndarray of float64, shape (n, 2)
+        ``(x, y)`` of the patches' top-left and bottom-right corners in the block.
+    patch_px : int
+        Side of the result in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, patch_px, patch_px, 3)
+    """
+    patches = np.empty((len(begins), patch_px, patch_px, 3), dtype=np.uint8)
+    if _is_whole(begins) and np.allclose(ends - begins, patch_px, atol=1e-6):
+        for patch, (left, top) in zip(patches, np.round(begins).astype(int), strict=True):
+            patch[:] = pixels[top : top + patch_px, left : left + patch_px]
+        return patches
+    for patch, begin, end in zip(patches, begins, ends, strict=True):
+        (left, top), (right, bottom) = np.floor(begin + 1e-6), np.ceil(end - 1e-6)
+        corner = (left, top)
+        patch[:] = resize_box(
+            pixels[int(top) : int(bottom), int(left) : int(right)],
+            (*np.maximum(begin - corner, 0), *np.minimum(end - corner, (right - left, bottom - top))),
+            patch_px,
+            patch_px,
+        )
+    return patches
+
+
+def read_patch(slide: Slide, grid: Grid, row: int, column: int, patch_px: int) -> NDArray[np.uint8]:
+    """Read the one patch that a cell stands for, as the model sees it.
+
+    Returns
+    -------
+    ndarray of uint8, shape (patch_px, patch_px, 3)
+    """
+    return read_block(slide, grid, np.array([[row, column]]), patch_px)[0]
+
+
+def _cells_a_block(patch_length_px: int, stride_px: int, patch_px: int) -> int:
+    block_length_px = BLOCK_PX * patch_length_px / patch_px
+    return max(1, int((block_length_px - patch_length_px) // stride_px) + 1)
+
+
+def _is_whole(values: NDArray[np.float64]) -> bool:
+    return bool(np.all(np.abs(values - np.round(values)) < 1e-6))

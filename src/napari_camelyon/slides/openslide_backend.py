@@ -1,0 +1,196 @@
+"""Reading pixels of a level through OpenSlide.
+
+A backend knows a file's levels and returns their pixels; where these lie on the slide is the
+business of `Slide`.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_camelyon.errors import SlideError
+from napari_camelyon.slides.levels import StoredLevel
+
+__all__ = ["OpenSlideBackend", "detect_vendor"]
+
+# OpenSlide itself splits larger regions and then rounds the parts' places in level-0 pixels, which
+# leaves seams where the downsample it assumes is no whole number.
+_LARGEST_READ_PX = 4096
+
+_Result = TypeVar("_Result")
+
+
+def detect_vendor(path: Path) -> str | None:
+    """Return OpenSlide's name of a file's format, or None when it is no slide. Fast, no error."""
+    try:
+        return openslide.OpenSlide.detect_format(path)
+    except openslide.OpenSlideError:
+        return None
+
+
+class OpenSlideBackend:
+    """One file opened by OpenSlide; any thread may read.
+
+    An OpenSlide handle never recovers from its first error: every later read of any region fails
+    the same way. So a dead handle is dropped, and the region is tried once more on a fresh one that
+    other threads cannot spoil meanwhile; if that works, it becomes the handle that all share.
+    A handle is closed when the last thread lets go of it, never under a running read.
+
+    Attributes
+    ----------
+    path : Path
+    properties : mapping of str to str
+    levels : tuple of StoredLevel
+    associated_names : tuple of str
+
+    Raises
+    ------
+    SlideError
+        The file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._closed = False
+        handle = _open(path)
+        self._handle: openslide.OpenSlide | None = handle
+        try:
+            self.properties: Mapping[str, str] = MappingProxyType(dict(handle.properties))
+            self._downsamples = handle.level_downsamples
+            self.levels = tuple(
+                StoredLevel(
+                    width,
+                    height,
+                    downsample,
+                    int(self.properties.get(f"openslide.level[{index}].tile-width", 0)),
+                    int(self.properties.get(f"openslide.level[{index}].tile-height", 0)),
+                )
+                for index, ((width, height), downsample) in enumerate(
+                    zip(handle.level_dimensions, self._downsamples, strict=True)
+                )
+            )
+            self.associated_names = tuple(handle.associated_images)
+        except openslide.OpenSlideError as error:
+            raise SlideError(_cannot_open(path, error)) from error
+
+    def read_level(
+        self, level: int, column: int, row: int, width: int, height: int
+    ) -> NDArray[np.uint8]:
+        """Read pixels of a level.
+
+        Parameters
+        ----------
+        level : int
+        column, row : int
+            First pixel, in pixels of the level. Where the downsample that OpenSlide assumes is
+            no whole number, OpenSlide places the region between pixels and interpolates: what is
+            returned is then off by at most half a level-0 pixel, and slightly smoothed.
+        width, height : int
+            Size in pixels of the level; the region must lie within the level.
+
+        Returns
+        -------
+        ndarray of uint8, shape (height, width, 3)
+            RGB; what is transparent is white.
+
+        Raises
+        ------
+        SlideError
+            A tile in the region is damaged, or the file is gone.
+        """
+        pixels = np.empty((height, width, 3), dtype=np.uint8)
+        for top in range(0, height, _LARGEST_READ_PX):
+            for left in range(0, width, _LARGEST_READ_PX):
+                part = pixels[top : top + _LARGEST_READ_PX, left : left + _LARGEST_READ_PX]
+                part[:] = self._read_part(level, column + left, row + top, part.shape)
+        return pixels
+
+    def associated(self, name: str) -> NDArray[np.uint8]:
+        """Read the label, macro or other image beside the slide, shape (height, width, 3)."""
+        return self._recovering(
+            lambda handle: _on_white(handle.associated_images[name]), f"its {name} image"
+        )
+
+    def close(self) -> None:
+        """Let go of the file; reads that run at this moment still finish."""
+        with self._lock:
+            self._closed = True
+            self._handle = None
+
+    def _read_part(
+        self, level: int, column: int, row: int, shape: tuple[int, ...]
+    ) -> NDArray[np.uint8]:
+        downsample = self._downsamples[level]
+        x_px, y_px = round(column * downsample), round(row * downsample)
+        height, width = shape[:2]
+        return self._recovering(
+            lambda handle: _on_white(handle.read_region((x_px, y_px), level, (width, height))),
+            f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)",
+        )
+
+    def _recovering(self, read: Callable[[openslide.OpenSlide], _Result], what: str) -> _Result:
+        with self._lock:
+            if self._closed:
+                raise SlideError(f"{self.path.name} is closed: open it again to read from it.")
+            shared = self._handle
+        if shared is not None:
+            try:
+                return read(shared)
+            except openslide.OpenSlideError:
+                self._replace(shared, None)
+        own = _open(self.path)
+        try:
+            result = read(own)
+        except openslide.OpenSlideError as error:
+            raise SlideError(
+                f"{self.path} cannot be read: {what} is damaged ({error}). "
+                "Compare the file with its original or fetch it again."
+            ) from error
+        self._replace(None, own)
+        return result
+
+    def _replace(
+        self, current: openslide.OpenSlide | None, other: openslide.OpenSlide | None
+    ) -> None:
+        """Exchange the shared handle unless another thread has already done so."""
+        with self._lock:
+            if self._handle is current and not self._closed:
+                self._handle = other
+
+
+def _open(path: Path) -> openslide.OpenSlide:
+    try:
+        return openslide.OpenSlide(path)
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise SlideError(
+            f"{path} is not a slide that can be read: expected SVS, NDPI, MRXS, SCN, BIF, DICOM "
+            "or a tiled TIFF."
+        ) from error
+    except openslide.OpenSlideError as error:
+        raise SlideError(_cannot_open(path, error)) from error
+
+
+def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
+    return (
+        f"{path} cannot be opened ({error}). It may be damaged, cut off or of an unsupported kind: "
+        "compare it with its original or fetch it again."
+    )
+
+
+def _on_white(image: Image.Image) -> NDArray[np.uint8]:
+    rgba: NDArray[np.uint8] = np.asarray(image)
+    alpha = rgba[..., 3:]
+    if alpha.min(initial=255) == 255:
+        return rgba[..., :3]
+    # Rounded to the nearest: colour × alpha + white × (1 − alpha).
+    colour = rgba[..., :3].astype(np.uint16)
+    blended = (colour * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127) // 255
+    return blended.astype(np.uint8)

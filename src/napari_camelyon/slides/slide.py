@@ -1,0 +1,288 @@
+"""A whole-slide image: its levels, its pixel size, and its pixels anywhere on any level."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_camelyon import files
+from napari_camelyon.errors import MissingMppError, SlideError
+from napari_camelyon.geometry import Mpp, slide_to_level
+from napari_camelyon.slides.levels import Level, true_levels
+from napari_camelyon.slides.mpp import choose_mpp
+from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
+from napari_camelyon.slides.resample import read_downsampled, resize_box
+
+__all__ = ["Slide", "is_slide", "open_slide"]
+
+# Formats whose pixels lie in other files than the one that is opened: hashing that file alone
+# would give the same fingerprint to different slides, or different ones to the same.
+_MULTI_FILE_VENDORS = frozenset({"dicom", "hamamatsu", "mirax"})
+
+
+def is_slide(path: Path | str) -> bool:
+    """Tell quickly, from the first bytes of the file, whether a path is a slide.
+
+    A folder is one when it holds DICOM files of a slide. Never raises.
+    """
+    try:
+        return detect_vendor(_file_to_open(Path(path))) is not None
+    except (SlideError, OSError):
+        return False
+
+
+def open_slide(path: Path | str, *, mpp: float | tuple[float, float] | None = None) -> "Slide":
+    """Open a whole-slide image.
+
+    Parameters
+    ----------
+    path : path-like
+        A slide file, or a folder with the DICOM files of one slide.
+    mpp : float or tuple of float, optional
+        Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what the file states.
+
+    Returns
+    -------
+    Slide
+        Close it, or use it as a context manager.
+
+    Raises
+    ------
+    SlideError
+        There is no such file, it is no slide, it is damaged, or `mpp` cannot be right.
+    """
+    return Slide(Path(path), mpp)
+
+
+class Slide:
+    """An open whole-slide image; any thread may read, and it pickles by its path.
+
+    Attributes
+    ----------
+    path : Path
+        Absolute path of the file, or of the folder with the DICOM files.
+    name : str
+        Name without the suffix; identifies the slide in layers and results.
+    width_px, height_px : int
+        Size of level 0.
+    levels : tuple of Level
+        Finest first, with true downsamples.
+    mpp : tuple of float or None
+        Micrometres per level-0 pixel ``(x, y)``; None when unknown.
+    mpp_note : str
+        Where `mpp` comes from, or why it is unknown.
+    objective_power : float or None
+        Magnification that the file states.
+    vendor : str
+        Format, as OpenSlide calls it.
+    properties : mapping of str to str
+        All metadata of the file.
+    associated_names : tuple of str
+        What `associated` can return.
+    bounds_px : tuple of int
+        ``(x, y, width, height)`` in level-0 pixels of what was scanned; some formats (MRXS) leave
+        a wide empty margin around it. Slide points are measured from the image corner all the same.
+    tile_px : int
+        Longer side of the file's tiles at level 0; 256 when the file does not say.
+    """
+
+    def __init__(self, path: Path, mpp: float | tuple[float, float] | None = None) -> None:
+        self.path = path.expanduser().absolute()
+        self.name = self.path.name if self.path.is_dir() else self.path.stem
+        self._given_mpp = mpp
+        self._backend = OpenSlideBackend(_file_to_open(self.path))
+        self.properties: Mapping[str, str] = self._backend.properties
+        self.vendor = self.properties.get("openslide.vendor", "unknown")
+        self.levels: tuple[Level, ...] = true_levels(self._backend.levels)
+        self.width_px, self.height_px = self.levels[0].width_px, self.levels[0].height_px
+        self.mpp: Mpp | None
+        self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name)
+        self.objective_power = _number(self.properties.get("openslide.objective-power"))
+        self.associated_names = self._backend.associated_names
+        self.bounds_px = _bounds(self.properties, self.width_px, self.height_px)
+        first = self._backend.levels[0]
+        self.tile_px = max(first.tile_width_px, first.tile_height_px) or 256
+
+    def __repr__(self) -> str:
+        return f"<Slide {self.name}: {self.width_px} × {self.height_px} px, {self.vendor}>"
+
+    def __reduce__(self) -> tuple[Callable[..., "Slide"], tuple[Path]]:
+        return functools.partial(open_slide, mpp=self._given_mpp), (self.path,)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. Reads that run at this moment finish; later ones raise SlideError."""
+        self._backend.close()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that identify the slide's content, also after a move."""
+        quickhash = self.properties.get("openslide.quickhash-1")
+        if self.vendor in _MULTI_FILE_VENDORS and quickhash:
+            return quickhash[:32]
+        try:
+            return files.fingerprint(self._backend.path)
+        except OSError as error:
+            raise SlideError(
+                f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
+            ) from error
+
+    def require_mpp(self) -> Mpp:
+        """Return the pixel size, or raise MissingMppError with the advice how to give it."""
+        if self.mpp is None:
+            hint = ""
+            if self.objective_power is not None:
+                hint = f" The file states a {self.objective_power:g}× objective."
+            raise MissingMppError(
+                f"The pixel size of {self.path.name} is unknown: {self.mpp_note}.{hint} "
+                "Give micrometres per pixel with --mpp or in the dock; many 40× scans have "
+                "0.25, many 20× scans 0.5."
+            )
+        return self.mpp
+
+    def read(
+        self, x_px: int, y_px: int, width_px: int, height_px: int, level: int = 0
+    ) -> NDArray[np.uint8]:
+        """Read a region.
+
+        Parameters
+        ----------
+        x_px, y_px : int
+            Slide point of the region's top-left corner, level-0 pixels. On a coarser level the
+            region begins at the pixel edge nearest to it: pixels come as they are stored, never
+            interpolated between two.
+        width_px, height_px : int
+            Size in pixels **of the level**.
+        level : int
+            0 is the finest.
+
+        Returns
+        -------
+        ndarray of uint8, shape (height_px, width_px, 3)
+            RGB; white outside the slide and where nothing was scanned.
+
+        Raises
+        ------
+        SlideError
+            The slide is damaged there, gone, or closed.
+        IndexError
+            There is no such level.
+        ValueError
+            A size is negative.
+        """
+        if not 0 <= level < len(self.levels):
+            raise IndexError(f"{self.name} has levels 0 to {len(self.levels) - 1}, not {level}.")
+        if width_px < 0 or height_px < 0:
+            raise ValueError(f"A region cannot measure {width_px} × {height_px} pixels.")
+        stored = self.levels[level]
+        corner = slide_to_level((x_px, y_px), (stored.downsample_x, stored.downsample_y))
+        column, row = (int(edge) for edge in np.floor(corner + 0.5))
+        left, top = max(column, 0), max(row, 0)
+        right = min(column + width_px, stored.width_px)
+        bottom = min(row + height_px, stored.height_px)
+        if (left, top, right, bottom) == (column, row, column + width_px, row + height_px):
+            return self._backend.read_level(level, column, row, width_px, height_px)
+        pixels = np.full((height_px, width_px, 3), 255, dtype=np.uint8)
+        if left < right and top < bottom:
+            pixels[top - row : bottom - row, left - column : right - column] = (
+                self._backend.read_level(level, left, top, right - left, bottom - top)
+            )
+        return pixels
+
+    def thumbnail(self, max_px: int) -> NDArray[np.uint8]:
+        """Return the whole slide, its longer side `max_px` (or less, if the slide is smaller).
+
+        Returns
+        -------
+        ndarray of uint8, shape (height, width, 3)
+        """
+        shrink = max(1.0, max(self.width_px, self.height_px) / max_px)
+        # The power of two keeps shrinking by averages and in bounded memory; Pillow does the rest.
+        factor = 1 << int(math.log2(shrink))
+        columns, rows = math.ceil(self.width_px / factor), math.ceil(self.height_px / factor)
+        return resize_box(
+            read_downsampled(self, 0, 0, columns, rows, factor=factor),
+            (0, 0, self.width_px / factor, self.height_px / factor),
+            max(1, round(self.width_px / shrink)),
+            max(1, round(self.height_px / shrink)),
+        )
+
+    def associated(self, name: str) -> NDArray[np.uint8]:
+        """Return an image that came with the slide, such as its label.
+
+        A label may show a patient's name: do not export it unasked.
+
+        Parameters
+        ----------
+        name : str
+            One of `associated_names`.
+
+        Returns
+        -------
+        ndarray of uint8, shape (height, width, 3)
+
+        Raises
+        ------
+        SlideError
+            There is no such image, or it is damaged.
+        """
+        if name not in self.associated_names:
+            known = ", ".join(self.associated_names) or "none"
+            raise SlideError(f"{self.path.name} has no image named {name!r} (it has: {known}).")
+        return self._backend.associated(name)
+
+
+def _file_to_open(path: Path) -> Path:
+    if path.is_dir():
+        first = next((file for file in sorted(path.glob("*.dcm")) if detect_vendor(file)), None)
+        if first is None:
+            raise SlideError(
+                f"{path} is a folder without the DICOM files of a slide: choose a slide file."
+            )
+        return first
+    try:
+        with path.open("rb"):
+            return path
+    except FileNotFoundError as error:
+        raise SlideError(f"There is no slide {path}: check the name.") from error
+    except OSError as error:
+        raise SlideError(f"{path} cannot be opened ({error.strerror}).") from error
+
+
+def _bounds(
+    properties: Mapping[str, str], width_px: int, height_px: int
+) -> tuple[int, int, int, int]:
+    values = [
+        _number(properties.get(f"openslide.bounds-{key}")) for key in ("x", "y", "width", "height")
+    ]
+    if any(value is None for value in values):
+        return 0, 0, width_px, height_px
+    x, y, width, height = (int(value) for value in values if value is not None)
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + width, width_px), min(y + height, height_px)
+    if left >= right or top >= bottom:
+        return 0, 0, width_px, height_px
+    return left, top, right - left, bottom - top
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

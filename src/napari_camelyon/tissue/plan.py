@@ -1,0 +1,126 @@
+"""The grid of patches over a slide's tissue."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_camelyon.geometry import Grid
+from napari_camelyon.slides import Slide
+from napari_camelyon.specs import ModelSpec
+from napari_camelyon.tissue.mask import TissueMask, tissue_mask
+
+__all__ = ["PatchGrid", "plan_patches", "reference_spec"]
+
+
+@dataclass(frozen=True, slots=True)
+class PatchGrid:
+    """A grid over a slide, with the cells that are to be predicted.
+
+    Attributes
+    ----------
+    grid : Grid
+        Where each patch lies.
+    tissue_fraction : ndarray of float32, shape grid.shape
+        Share of tissue in each patch, 0–1.
+    selected : ndarray of bool, shape grid.shape
+        The cells to predict.
+    """
+
+    grid: Grid
+    tissue_fraction: NDArray[np.float32]
+    selected: NDArray[np.bool_]
+
+    @property
+    def patch_count(self) -> int:
+        """Number of patches to predict."""
+        return int(self.selected.sum())
+
+
+def plan_patches(
+    slide: Slide,
+    spec: ModelSpec,
+    *,
+    stride_um: float | None = None,
+    min_tissue_fraction: float = 0.40,
+    mask: TissueMask | None = None,
+) -> PatchGrid:
+    """Lay a grid of patches over a slide and select those with enough tissue.
+
+    Patch and stride are rounded to whole level-0 pixels (an error below 0.5 px, 0.1 µm), so that
+    the place of every cell is exact. The grid begins at the corner of the slide and covers all of
+    it; the last row and column may reach beyond the edge, where a slide reads as white.
+
+    Parameters
+    ----------
+    slide : Slide
+        Needs to know its mpp.
+    spec : ModelSpec
+        Gives patch size and spacing.
+    stride_um : float, optional
+        Pitch in µm. Default: the specification's own stride, else patches side by side.
+    min_tissue_fraction : float
+        Patches with less tissue are left out; 0 keeps every patch, glass included.
+    mask : TissueMask, optional
+        Default: `tissue_mask` of the slide.
+
+    Returns
+    -------
+    PatchGrid
+
+    Raises
+    ------
+    MissingMppError
+        The slide does not say how large its pixels are.
+    SlideError
+        The slide cannot be read.
+    """
+    mpp_x, mpp_y = slide.require_mpp()
+    wanted_stride_um = stride_um or spec.stride_um or spec.field_um
+    patch_width_px = max(1, round(spec.field_um / mpp_x))
+    patch_height_px = max(1, round(spec.field_um / mpp_y))
+    stride_x_px = max(1, round(wanted_stride_um / mpp_x))
+    stride_y_px = max(1, round(wanted_stride_um / mpp_y))
+    grid = Grid(
+        rows=_cells_to_cover(slide.height_px, patch_height_px, stride_y_px),
+        columns=_cells_to_cover(slide.width_px, patch_width_px, stride_x_px),
+        x_px=0,
+        y_px=0,
+        patch_width_px=patch_width_px,
+        patch_height_px=patch_height_px,
+        stride_x_px=stride_x_px,
+        stride_y_px=stride_y_px,
+    )
+    mask = mask or tissue_mask(slide)
+    fraction = mask.fractions(
+        np.arange(grid.columns) * float(stride_x_px),
+        np.arange(grid.rows) * float(stride_y_px),
+        patch_width_px,
+        patch_height_px,
+    )
+    return PatchGrid(grid, fraction, fraction >= min_tissue_fraction)
+
+
+def reference_spec(slide: Slide, *, patch_px: int = 224, level: int = 2) -> ModelSpec:
+    """Return the patches of the published CAMELYON17 reference pipeline on this slide.
+
+    Its patches are 224 × 224 pixels of pyramid level 2, side by side: about 218 µm, too coarse
+    to measure isolated tumour cells.
+
+    Raises
+    ------
+    MissingMppError
+        The slide does not say how large its pixels are.
+    """
+    mpp_x, mpp_y = slide.require_mpp()
+    downsample = slide.levels[level].downsample_x if level < len(slide.levels) else 2.0**level
+    return ModelSpec(
+        name=f"reference pipeline, {patch_px} px at level {level}",
+        patch_px=patch_px,
+        patch_mpp=math.sqrt(mpp_x * mpp_y) * downsample,
+    )
+
+
+def _cells_to_cover(length_px: int, patch_px: int, stride_px: int) -> int:
+    return max(1, math.ceil((length_px - patch_px) / stride_px) + 1)

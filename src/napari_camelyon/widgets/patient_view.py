@@ -1,0 +1,330 @@
+"""The patient in the window: several slides of which one is shown, and what is known of each.
+
+One `PatientView` belongs to a viewer. The docks show it and call the functions here; it computes
+nothing itself but asks the rooms below.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from napari.layers import Layer
+from napari.viewer import Viewer
+from psygnal import Signal
+
+from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
+from napari_camelyon.heatmaps import Heatmap
+from napari_camelyon.slides import Slide, open_slide
+from napari_camelyon.staging import (
+    Lesion,
+    NodeResult,
+    PatientResult,
+    classify_node,
+    find_lesions,
+    stage_patient,
+)
+from napari_camelyon.tissue import PatchGrid
+from napari_camelyon.widgets.napari_compat import camera, canvas_size_px
+from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
+from napari_camelyon.widgets.slide_layer import slide_layer
+
+__all__ = ["NodeView", "PatientView", "patient_view"]
+
+
+@dataclass(slots=True)
+class NodeView:
+    """One slide of the patient, as the window knows it.
+
+    Attributes
+    ----------
+    slide : Slide
+    patch_grid : PatchGrid or None
+        Planned when a run starts.
+    heatmap : Heatmap or None
+        Being filled or complete.
+    lesions : list of Lesion
+    result : NodeResult or None
+    status : str
+        A word or two for people: "not run", "running 40 %", "done", "stopped at 40 %", "failed".
+    problem : str
+        Why it failed, in a sentence; else empty.
+    put_away : list of Layer
+        The layers of this slide while another one is shown.
+    """
+
+    slide: Slide
+    patch_grid: PatchGrid | None = None
+    heatmap: Heatmap | None = None
+    lesions: list[Lesion] = field(default_factory=list)
+    result: NodeResult | None = None
+    status: str = "not run"
+    problem: str = ""
+    put_away: list[Layer] = field(default_factory=list)
+
+
+class PatientView:
+    """The slides of one patient in one viewer.
+
+    Attributes
+    ----------
+    viewer : napari.Viewer
+        Held weakly: the view lives as long as its viewer and does not keep it alive.
+    nodes : dict of str to NodeView
+        By slide name, in the order in which they were opened.
+    shown : str or None
+        Name of the slide that is in the viewer now.
+    threshold : float
+        Probability from which a patch counts as tumour.
+    """
+
+    nodes_changed = Signal()
+    """A slide came or went."""
+    node_updated = Signal(str)
+    """The named node has a new status, heatmap or result."""
+    shown_changed = Signal()
+    staged = Signal()
+    """The threshold or a result changed, and with it perhaps the stage."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = ref(viewer)
+        self.nodes: dict[str, NodeView] = {}
+        self.shown: str | None = None
+        self.threshold = 0.5
+        self._arranging = False
+        viewer.layers.events.inserted.connect(self._on_layer_inserted)
+        for layer in list(viewer.layers):
+            self._adopt(layer)
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer that shows the patient."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("The viewer of this patient was closed.")
+        return viewer
+
+    # -- slides ---------------------------------------------------------------------------------
+
+    def open_slide(self, path: Path | str, *, mpp: float | Mpp | None = None) -> NodeView:
+        """Open a slide, add it to the patient and show it. Raises `SlideError`."""
+        slide = open_slide(path, mpp=mpp)
+        known = self.nodes.get(slide.name)
+        if known is not None and known.slide.path == slide.path and mpp is None:
+            slide.close()
+            self.show(known.slide.name)
+            return known
+        if known is not None:
+            self.remove(slide.name)
+        node = NodeView(slide, put_away=[slide_layer(slide)])
+        self.nodes[slide.name] = node
+        self.show(slide.name)
+        self.nodes_changed.emit()
+        return node
+
+    def show(self, name: str) -> None:
+        """Bring a slide with all its layers into the viewer and put the others away."""
+        node = self.nodes[name]
+        if self.shown == name and _layers_of(self.viewer, name):
+            return
+        with self._arranging_layers():
+            self._put_away_shown()
+            for layer in node.put_away:
+                self.viewer.layers.append(layer)
+            node.put_away = []
+            self.shown = name
+            for layer in list(self.viewer.layers):
+                if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
+                    _assign_to_slide(layer, node.slide)
+            _raise_annotations(self.viewer)
+        self.viewer.reset_view()
+        self.shown_changed.emit()
+
+    def remove(self, name: str) -> None:
+        """Take a slide out of the patient; its files are untouched."""
+        node = self.nodes.pop(name)
+        with self._arranging_layers():
+            for layer in _layers_of(self.viewer, name):
+                self.viewer.layers.remove(layer)
+        if self.shown == name:
+            self.shown = None
+            if self.nodes:
+                self.show(next(iter(self.nodes)))
+        node.slide.close()
+        self.nodes_changed.emit()
+        self.staged.emit()
+
+    def set_mpp(self, name: str, mpp: float) -> None:
+        """Give a slide the pixel size that its file does not tell; its layers take on the scale."""
+        node = self.nodes[name]
+        # The layer goes on reading through the slide that it was made of.
+        node.slide = open_slide(node.slide.path, mpp=mpp)
+        for layer in (*node.put_away, *_layers_of(self.viewer, name)):
+            _assign_to_slide(layer, node.slide)
+        if self.shown == name:
+            self.viewer.reset_view()
+        self.nodes_changed.emit()
+
+    @property
+    def shown_node(self) -> NodeView | None:
+        """The node whose slide is in the viewer."""
+        return self.nodes.get(self.shown) if self.shown else None
+
+    # -- results --------------------------------------------------------------------------------
+
+    def begin_heatmap(self, node: NodeView, patch_grid: PatchGrid, heatmap: Heatmap) -> None:
+        """Put a heatmap that is going to be filled in the place of the old results."""
+        node.patch_grid, node.heatmap = patch_grid, heatmap
+        node.lesions, node.result, node.problem = [], None, ""
+        self._replace_layers(
+            node, ("heatmap", "lesions", "diameters"), [heatmap_layer(heatmap)]
+        )
+
+    def refresh_heatmap(self, node: NodeView) -> None:
+        """Draw what was filled into the heatmap since the last time."""
+        for layer in _layers_of(self.viewer, node.slide.name):
+            if _meta(layer).get("kind") == "heatmap":
+                layer.refresh(extent=False)
+
+    def restage(self, node: NodeView) -> None:
+        """Find the lesions of a node at the present threshold and call its class."""
+        if node.heatmap is None:
+            return
+        node.lesions = find_lesions(node.heatmap, threshold=self.threshold)
+        node.result = classify_node(
+            node.lesions, name=node.slide.name, computed_share=node.heatmap.computed_share
+        )
+        self._replace_layers(
+            node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
+        )
+        self.node_updated.emit(node.slide.name)
+        self.staged.emit()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Set the probability from which a patch counts as tumour, and restage every node."""
+        self.threshold = threshold
+        for node in self.nodes.values():
+            self.restage(node)
+
+    def stage(self) -> PatientResult | None:
+        """Stage the patient from the nodes that have a result; None when there is none yet."""
+        results = {name: node.result for name, node in self.nodes.items()}
+        if all(result is None for result in results.values()):
+            return None
+        return stage_patient(results, expected_nodes=None)
+
+    def go_to(self, name: str) -> None:
+        """Show a slide and bring the lesion that decides its class to the middle of the canvas."""
+        self.show(name)
+        node = self.nodes[name]
+        deciding = node.result.deciding_lesion if node.result is not None else None
+        if deciding is None:
+            self.viewer.reset_view()
+            return
+        lesion = next(lesion for lesion in node.lesions if lesion.id == deciding)
+        corners = slide_to_layer(np.reshape(lesion.bounding_box, (2, 2)))
+        scale = np.asarray(world_placement(node.slide.mpp)["scale"])
+        (top, left), (bottom, right) = corners * scale
+        view = camera(self.viewer)
+        view.center = ((top + bottom) / 2, (left + right) / 2)
+        height_px, width_px = canvas_size_px(self.viewer)
+        # The lesion takes half of the canvas, but no closer than four screen pixels a µm.
+        view.zoom = min(0.5 * width_px / (right - left), 0.5 * height_px / (bottom - top), 4.0)
+
+    # -- layers ---------------------------------------------------------------------------------
+
+    def _replace_layers(
+        self, node: NodeView, kinds: Sequence[str], fresh: Sequence[Layer]
+    ) -> None:
+        with self._arranging_layers():
+            if self.shown == node.slide.name:
+                for layer in _layers_of(self.viewer, node.slide.name):
+                    if _meta(layer).get("kind") in kinds:
+                        self.viewer.layers.remove(layer)
+                self.viewer.layers.extend(fresh)
+                _raise_annotations(self.viewer)
+            else:
+                node.put_away = [
+                    layer for layer in node.put_away if _meta(layer).get("kind") not in kinds
+                ]
+                node.put_away.extend(fresh)
+
+    def _put_away_shown(self) -> None:
+        node = self.shown_node
+        if node is None:
+            return
+        node.put_away = _layers_of(self.viewer, node.slide.name)
+        for layer in node.put_away:
+            self.viewer.layers.remove(layer)
+
+    def _on_layer_inserted(self, event: object) -> None:
+        if not self._arranging:
+            self._adopt(event.value)  # type: ignore[attr-defined]
+
+    def _adopt(self, layer: Layer) -> None:
+        """Take in a layer that one of our readers has put into the viewer."""
+        meta = _meta(layer)
+        if meta.get("kind") == "annotation" and meta.get("slide") is None:
+            node = self.shown_node
+            if node is not None:
+                _assign_to_slide(layer, node.slide)
+            return
+        if meta.get("kind") != "slide" or meta.get("slide") in self.nodes:
+            return
+        slide = open_slide(meta["path"])
+        self.nodes[slide.name] = NodeView(slide)
+        with self._arranging_layers():
+            self._put_away_shown()
+            self.shown = slide.name
+            for other in list(self.viewer.layers):
+                if _meta(other).get("kind") == "annotation" and _meta(other).get("slide") is None:
+                    _assign_to_slide(other, slide)
+            _raise_annotations(self.viewer)
+        self.nodes_changed.emit()
+        self.shown_changed.emit()
+
+    @contextmanager
+    def _arranging_layers(self) -> Iterator[None]:
+        before, self._arranging = self._arranging, True
+        try:
+            yield
+        finally:
+            self._arranging = before
+
+
+_VIEWS: WeakKeyDictionary[Viewer, PatientView] = WeakKeyDictionary()
+
+
+def patient_view(viewer: Viewer) -> PatientView:
+    """Return the patient that belongs to a viewer, made on first use."""
+    if viewer not in _VIEWS:
+        _VIEWS[viewer] = PatientView(viewer)
+    return _VIEWS[viewer]
+
+
+def _meta(layer: Layer) -> dict[str, object]:
+    return layer.metadata.get("napari_camelyon", {})
+
+
+def _layers_of(viewer: Viewer, name: str) -> list[Layer]:
+    return [layer for layer in viewer.layers if _meta(layer).get("slide") == name]
+
+
+def _assign_to_slide(layer: Layer, slide: Slide) -> None:
+    """Give annotations that were opened alone the scale and units of their slide."""
+    placement = world_placement(slide.mpp)
+    layer.scale, layer.units = placement["scale"], placement["units"]
+    layer.metadata["napari_camelyon"]["slide"] = slide.name
+
+
+def _raise_annotations(viewer: Viewer) -> None:
+    """Keep the order slide, heatmap, lesions, annotations from bottom to top."""
+    order = {"slide": 0, "heatmap": 1, "lesions": 2, "diameters": 3, "annotation": 4}
+    ours = sorted(
+        (layer for layer in viewer.layers if _meta(layer)),
+        key=lambda layer: order.get(str(_meta(layer).get("kind")), 5),
+    )
+    for index, layer in enumerate(ours):
+        viewer.layers.move(viewer.layers.index(layer), index)

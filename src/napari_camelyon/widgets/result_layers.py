@@ -1,0 +1,110 @@
+"""How results look in the viewer: the heatmap, the outlines of lesions, their diameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Layer, Shapes
+from napari.utils.colormaps import Colormap, ensure_colormap
+
+from napari_camelyon.geometry import slide_to_layer, world_placement
+from napari_camelyon.heatmaps import Heatmap
+from napari_camelyon.staging import Lesion
+
+__all__ = ["HEATMAP_OPACITY", "heatmap_layer", "layer_metadata", "lesion_layers"]
+
+HEATMAP_OPACITY = 0.75
+_LESION_COLOUR = "#00e5ff"
+
+# Low values are clear, so that the tissue beneath stays readable; NaN is not drawn at all.
+_TUMOUR_PROBABILITY = Colormap(
+    [
+        [1.00, 1.00, 0.75, 0.00],
+        [1.00, 0.93, 0.45, 0.25],
+        [1.00, 0.70, 0.15, 0.70],
+        [0.90, 0.20, 0.10, 0.90],
+        [0.50, 0.00, 0.25, 1.00],
+    ],
+    controls=[0.0, 0.25, 0.5, 0.8, 1.0],
+    name="tumour probability",
+)
+
+
+def layer_metadata(slide_name: str | None, kind: str, **more: object) -> dict[str, Any]:
+    """Return the metadata by which a layer of ours is known again."""
+    return {"napari_camelyon": {"slide": slide_name, "kind": kind, **more}}
+
+
+def heatmap_layer(heatmap: Heatmap) -> Image:
+    """Return a layer that shows a heatmap's own array: refresh it when values were filled in."""
+    return Image(
+        heatmap.values,
+        name="tumour probability",
+        colormap=ensure_colormap(_TUMOUR_PROBABILITY),
+        contrast_limits=(0.0, 1.0),
+        opacity=HEATMAP_OPACITY,
+        blending="translucent",
+        interpolation2d="nearest",
+        metadata=layer_metadata(heatmap.slide_name, "heatmap"),
+        **heatmap.grid.layer_placement(heatmap.mpp),
+    )
+
+
+def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
+    """Return the layers of lesion outlines and of their greatest diameters, largest first.
+
+    Outlines are closed paths: nothing has to be triangulated, so none can fail to be drawn.
+    """
+    if not lesions:
+        return []
+    placement = world_placement(heatmap.mpp)
+    pixel_um = placement["scale"][0]
+    outlines = [
+        slide_to_layer(np.vstack([ring, ring[:1]]))
+        for lesion in lesions
+        for ring in _rings(lesion)
+    ]
+    outline_layer = Shapes(
+        outlines,
+        shape_type="path",
+        name="lesions",
+        edge_color=_LESION_COLOUR,
+        edge_width=_line_width_px(heatmap),
+        face_color="transparent",
+        metadata=layer_metadata(heatmap.slide_name, "lesions"),
+        **placement,
+    )
+    outline_layer.mode = "pan_zoom"
+    diameters = Shapes(
+        [slide_to_layer(np.asarray(lesion.diameter_ends)) for lesion in lesions],
+        shape_type="line",
+        name="greatest diameters",
+        edge_color="#10131a",
+        edge_width=_line_width_px(heatmap),
+        features={"diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in lesions]},
+        text={
+            "string": "{diameter}",
+            "size": 12,
+            "color": "#10131a",
+            "anchor": "center",
+            "translation": (-1.5 * _line_width_px(heatmap) * pixel_um, 0),
+        },
+        metadata=layer_metadata(heatmap.slide_name, "diameters"),
+        **placement,
+    )
+    diameters.mode = "pan_zoom"
+    return [outline_layer, diameters]
+
+
+def _rings(lesion: Lesion) -> list[np.ndarray]:
+    polygons = getattr(lesion.outline, "geoms", [lesion.outline])
+    return [
+        np.asarray(ring.coords)[:-1]
+        for polygon in polygons
+        for ring in (polygon.exterior, *polygon.interiors)
+    ]
+
+
+def _line_width_px(heatmap: Heatmap) -> float:
+    """Return a line width in level-0 pixels: a fifth of a cell is seen at every zoom that matters."""
+    return max(1.0, heatmap.grid.stride_x_px / 5)

@@ -1,0 +1,53 @@
+"""Colours and small pieces that the docks share."""
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
+
+__all__ = ["CLASS_COLOURS", "NOT_A_DEVICE", "STAGE_COLOURS", "chip", "disclaimer", "note"]
+
+NOT_A_DEVICE = "Research software, not a medical device."
+
+# From calm to alarming, each readable under black text in napari's dark and light theme.
+_GREEN, _YELLOW, _ORANGE, _RED, _CRIMSON = "#6cc08b", "#e8cf5a", "#f2a154", "#ee7f74", "#e0608a"
+_GREY = "#a5acb8"
+
+CLASS_COLOURS = {"negative": _GREEN, "itc": _YELLOW, "micro": _ORANGE, "macro": _RED}
+STAGE_COLOURS = {
+    "pN0": _GREEN,
+    "pN0(i+)": _YELLOW,
+    "pN1mi": _ORANGE,
+    "pN1": _RED,
+    "pN2": _CRIMSON,
+}
+CLASS_TITLES = {"negative": "negative", "itc": "ITC", "micro": "micro", "macro": "macro"}
+
+
+def chip(text: str, colour: str | None = None, *, size_pt: int = 10) -> QLabel:
+    """Return a label with rounded corners that shows a class or a stage."""
+    label = QLabel()
+    label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+    set_chip(label, text, colour, size_pt=size_pt)
+    return label
+
+
+def set_chip(label: QLabel, text: str, colour: str | None = None, *, size_pt: int = 10) -> None:
+    """Change text and colour of a `chip`."""
+    label.setText(text)
+    label.setStyleSheet(
+        f"background: {colour or _GREY}; color: #16181d; border-radius: {size_pt // 2}px;"
+        f"padding: {size_pt // 5}px {size_pt * 3 // 4}px; font-size: {size_pt}pt;"
+        "font-weight: 600;"
+    )
+
+
+def note(text: str = "") -> QLabel:
+    """Return a label for a sentence that explains: small, quiet, wrapping."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setStyleSheet("color: #9aa3b2; font-size: 9pt;")
+    return label
+
+
+def disclaimer() -> QLabel:
+    """Return the line that stands in every dock of ours."""
+    return note(NOT_A_DEVICE)
