@@ -181,13 +181,13 @@ def test_processes_change_nothing(patient, tmp_path):
 
 
 def test_what_progress_raises_stops_the_work(tmp_path):
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(share):
-        raise Stop
+        raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         write_small(tmp_path, progress=stop, workers=1)
     assert list(tmp_path.iterdir()) == []
 

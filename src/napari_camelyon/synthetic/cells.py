@@ -120,7 +120,7 @@ CELL_TYPES: dict[str, CellType] = {
     ),
     "histiocyte": CellType(
         source="who", nucleus_um=6.9, spread=0.14, aspect=0.66, irregular=0.1, body=2.35,
-        haematoxylin=0.62, density_spread=0.2, rim=0.55, nucleoli=(0, 1), body_eosin=0.40,
+        haematoxylin=0.62, density_spread=0.2, rim=0.55, nucleoli=(0, 1), body_eosin=0.45,
         body_haematoxylin=0.04, foam=0.55, membrane=0.05, gap=0.2, off_centre=0.25,
     ),
     "tingible": CellType(
@@ -213,7 +213,7 @@ def draw_phenotype(rng: np.random.Generator) -> Phenotype:
         types=types,
         small_spacing_um=types["lymphocyte"].nucleus_um * float(rng.uniform(1.28, 1.62)),
         medium_spacing_um=types["centroblast"].nucleus_um * float(rng.uniform(1.15, 1.4)),
-        tumour_spacing_um=tumour.nucleus_um * float(rng.uniform(0.98, 1.3)) * tumour.body**0.25,
+        tumour_spacing_um=tumour.nucleus_um * float(rng.uniform(1.05, 1.38)) * tumour.body**0.25,
         gap_strength=float(rng.uniform(0.35, 1.0)),
         haze=float(rng.uniform(0.7, 1.5)),
         wisps=float(rng.uniform(0.4, 1.5)),
@@ -242,7 +242,7 @@ def _drawn_tumour(cell: CellType, shrink: float, rng: np.random.Generator) -> Ce
     pleomorphic ones of grade 3.
     """
     size = float(np.clip(rng.lognormal(np.log(9.2), 0.15), 7.2, 13.0))
-    body_eosin = float(rng.uniform(0.32, 0.9))
+    body_eosin = float(rng.uniform(0.22, 0.72))
     return replace(
         cell,
         nucleus_um=size * shrink,
@@ -250,7 +250,7 @@ def _drawn_tumour(cell: CellType, shrink: float, rng: np.random.Generator) -> Ce
         aspect=float(rng.uniform(0.64, 0.92)),
         irregular=float(rng.uniform(0.03, 0.12)),
         body=float(rng.uniform(1.35, 2.1)),
-        haematoxylin=float(np.exp(rng.uniform(np.log(0.4), np.log(1.5)))),
+        haematoxylin=float(np.exp(rng.uniform(np.log(0.4), np.log(1.6)))),
         density_spread=float(rng.uniform(0.08, 0.3)),
         clumps=float(rng.uniform(0.2, 0.6)),
         clump_um=float(rng.uniform(0.8, 1.6)),
@@ -259,7 +259,7 @@ def _drawn_tumour(cell: CellType, shrink: float, rng: np.random.Generator) -> Ce
         nucleolus_um=float(rng.uniform(1.2, 2.6)),
         nucleus_eosin=body_eosin * float(rng.uniform(0.4, 1.0)),
         body_eosin=body_eosin,
-        body_haematoxylin=float(rng.uniform(0.0, 0.4)),
+        body_haematoxylin=float(rng.uniform(0.0, 0.25)),
         foam=float(rng.uniform(0.1, 0.7)),
         membrane=float(rng.uniform(0.0, 0.22)),
         gap=float(rng.uniform(0.0, 0.4)),

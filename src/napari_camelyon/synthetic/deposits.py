@@ -61,7 +61,7 @@ def with_deposit(chart: Chart, deposit: Deposit) -> Chart:
     collagen = smooth_noise(child_seed(seed, 6), x, y, 120.0) > 0.1
     tissue[solid & ~cells & collagen & (depth > 12)] = Tissue.DESMOPLASIA
     if deposit.pattern == "glands":
-        tissue[solid & cells & (nest > 1.15)] = Tissue.GLAND_LUMEN
+        tissue[solid & cells & (nest > 0.95)] = Tissue.GLAND_LUMEN
     if deposit.necrosis > 0:
         dead = smooth_noise(child_seed(seed, 7), x, y, 160.0) > 0.5
         tissue[solid & cells & dead & (depth > deposit.necrosis)] = Tissue.NECROSIS

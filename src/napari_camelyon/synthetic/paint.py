@@ -62,7 +62,7 @@ _GROUND: dict[Tissue, tuple[float, float, float, float, float, float]] = {
     Tissue.CORD: (0.36, 0.10, 0.45, 0.0, 0.50, 0.8),
     Tissue.VENULE: (0.46, 0.05, 0.30, 0.10, 0.1, 0.3),
     Tissue.LUMEN: (0.18, 0.0, 0.15, 0.0, 0.0, 0.0),
-    Tissue.TUMOUR: (0.40, 0.06, 0.35, 0.0, 0.1, 0.25),
+    Tissue.TUMOUR: (0.34, 0.05, 0.35, 0.0, 0.1, 0.25),
     Tissue.DESMOPLASIA: (0.58, 0.03, 0.20, 0.30, 0.1, 0.6),
     Tissue.NECROSIS: (0.75, 0.08, 0.70, 0.0, 0.0, 0.4),
     Tissue.GLAND_LUMEN: (0.03, 0.0, 0.3, 0.0, 0.0, 0.0),

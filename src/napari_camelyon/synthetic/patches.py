@@ -29,12 +29,12 @@ Place = tuple[float, float]
 _T = Tissue
 
 NORMAL_KINDS: dict[str, tuple[tuple[Tissue, ...], float]] = {
-    "lymphocytes": ((_T.PARACORTEX,), 0.22),
+    "lymphocytes": ((_T.PARACORTEX,), 0.19),
     "mantle": ((_T.MANTLE,), 0.05),
-    "germinal centre": ((_T.GERMINAL,), 0.18),
-    "histiocytes": ((_T.HISTIOCYTES,), 0.15),
-    "sinus": ((_T.SINUS,), 0.08),
-    "collagen": ((_T.COLLAGEN,), 0.12),
+    "germinal centre": ((_T.GERMINAL,), 0.20),
+    "histiocytes": ((_T.HISTIOCYTES,), 0.17),
+    "sinus": ((_T.SINUS,), 0.06),
+    "collagen": ((_T.COLLAGEN,), 0.13),
     "cords": ((_T.CORD,), 0.08),
     "vessels": ((_T.VENULE, _T.VESSEL_WALL, _T.LUMEN), 0.08),
     "fat": ((_T.FAT,), 0.02),
@@ -197,7 +197,9 @@ def _normal_place(rng: np.random.Generator, inner: Chart) -> tuple[str, Place]:
 def _tumour_place(
     rng: np.random.Generator, inner: Chart, look: Deposit, field_um: float
 ) -> tuple[Deposit, str, Place]:
-    solid = (inner.tissue != Tissue.GLASS) & (inner.tissue != Tissue.FAT)
+    solid = inner.tissue != Tissue.GLASS
+    if rng.uniform() < 0.9:
+        solid &= inner.tissue != Tissue.FAT  # growth beyond the capsule is the exception
     place = _somewhere(rng, inner, solid) or (float(inner.x.mean()), float(inner.y.mean()))
     small = rng.uniform() < 0.16
     length = float(rng.uniform(45, 150) if small else rng.uniform(250, 900))
@@ -218,7 +220,7 @@ def _tumour_place(
         pattern="sheet" if small else pattern,
         nest_um=look.nest_um * float(rng.uniform(0.7, 1.4)),
         stroma=0.0 if small else look.stroma,
-        infiltration=float(rng.choice([0.0, rng.uniform(0, 0.15), rng.uniform(0.15, 0.5)])),
+        infiltration=float(rng.choice([0.0, rng.uniform(0, 0.15), rng.uniform(0.15, 0.6)])),
         necrosis=float(rng.choice([0.0, 60.0], p=[0.93, 0.07])),
     )
     return deposit, f"tumour: {'cluster' if small else pattern}", place
