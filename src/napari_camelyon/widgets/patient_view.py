@@ -299,6 +299,8 @@ _VIEWS: WeakKeyDictionary[Viewer, PatientView] = WeakKeyDictionary()
 
 def patient_view(viewer: Viewer) -> PatientView:
     """Return the patient that belongs to a viewer, made on first use."""
+    # napari hands plugins a proxy, another one each time; the viewer behind it is what lasts.
+    viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _VIEWS:
         _VIEWS[viewer] = PatientView(viewer)
     return _VIEWS[viewer]
