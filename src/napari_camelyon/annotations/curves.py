@@ -37,7 +37,11 @@ def spline_outline(control_points: ArrayLike, *, tolerance_px: float = 0.25) -> 
     points = np.asarray(control_points, dtype=np.float64).reshape(-1, 2)
     points = points[np.isfinite(points).all(axis=1)]
     if len(points):
-        points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+        moved = (points != np.roll(points, 1, axis=0)).any(axis=1)
+        # A last point equal to the first goes, the first stays: ASAP's curve depends on the start.
+        moved[-1] &= bool((points[-1] != points[0]).any())
+        moved[0] = True
+        points = points[moved]
     if len(points) < 3:
         return points
 
