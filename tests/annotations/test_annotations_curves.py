@@ -59,7 +59,7 @@ def test_the_outline_passes_through_all_control_points(points):
 def test_repeated_and_missing_points_do_no_harm():
     triangle = np.array([(0, 0), (100, 0), (50, 80)], float)
     expected = annotations.spline_outline(triangle)
-    stuttering = triangle[[0, 0, 1, 2, 2, 0]]
+    stuttering = triangle[[0, 0, 1, 2, 2, 0, 0]]
     assert_array_equal(annotations.spline_outline(stuttering), expected)
     with_nan = np.insert(triangle, 1, (np.nan, 3), axis=0)
     assert_array_equal(annotations.spline_outline(with_nan), expected)

@@ -189,3 +189,12 @@ def test_the_greatest_diameter_is_the_greatest_distance_of_two_points(points, mp
 
 def test_areas_are_in_square_millimetres():
     assert annotations.area_mm2(shapely.box(0, 0, 1000, 2000), (0.5, 0.25)) == 0.25
+
+
+def test_a_spline_counts_as_drawn_or_as_in_the_official_masks():
+    spline = annotations.make_annotation("spline", square(0, 0, 100), group="Tumor")
+    made = annotations.AnnotationSet((spline,))
+    assert annotations.tumour_region(made, splines_as_drawn=False).area == 100**2
+    drawn = annotations.tumour_region(made)
+    assert drawn.equals(shapely.Polygon(annotations.spline_outline(spline.points)))
+    assert drawn.area > 1.1 * 100**2

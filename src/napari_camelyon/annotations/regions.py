@@ -1,5 +1,6 @@
 """From an outline to the region that it encloses."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_camelyon.annotations.curves import spline_outline
-from napari_camelyon.annotations.model import AREA_KINDS, Annotation, Points
+from napari_camelyon.annotations.model import AREA_KINDS, FARTHEST_PX, Annotation, Points
 
 __all__ = ["outline", "outline_rings", "region_of", "ring_region"]
 
@@ -31,13 +32,17 @@ def outline_rings(annotation: Annotation) -> list[tuple[Points, tuple[Points, ..
     ]
 
 
-def region_of(annotation: Annotation) -> Any:
+def region_of(annotation: Annotation, *, splines_as_drawn: bool = True) -> Any:
     """Return the region of an annotation as a valid shapely (Multi)Polygon, maybe empty.
 
     Parameters
     ----------
     annotation : Annotation
         Of any kind; marks and measurements have no region.
+    splines_as_drawn : bool
+        True takes the curve that the annotator saw. False joins the control points by straight
+        lines, as ASAP does when it makes masks, hence as the official masks; the areas of the
+        official splines differ by up to 2 %.
 
     Returns
     -------
@@ -46,6 +51,8 @@ def region_of(annotation: Annotation) -> Any:
     """
     if annotation.kind not in AREA_KINDS:
         return shapely.Polygon()
+    if annotation.kind == "spline" and not splines_as_drawn:
+        annotation = replace(annotation, kind="polygon")
     parts = []
     for outer, holes in outline_rings(annotation):
         region = ring_region(outer)
@@ -71,9 +78,9 @@ def ring_region(ring: Points) -> Any:
     Returns
     -------
     shapely.Polygon or shapely.MultiPolygon
-        Valid; empty for fewer than three points or a ring without area.
+        Valid; empty for fewer than three points, a ring without area or one far from any slide.
     """
-    if len(ring) < 3:
+    if len(ring) < 3 or np.abs(ring).max() > FARTHEST_PX:
         return shapely.Polygon()
     polygon = shapely.Polygon(ring)
     if polygon.is_valid:
@@ -81,6 +88,7 @@ def ring_region(ring: Points) -> Any:
     # `shapely.make_valid` decides by the even-odd rule, or, with method="structure", nearly by
     # this one: it loses parts of rings that run along themselves. So the ring is cut up at its
     # crossings and every face asked how often the ring winds around it.
+    ring = np.round(ring, 6)  # a millionth of a pixel, lest crossings fall between two numbers
     line = shapely.LineString(np.concatenate([ring, ring[:1]]))
     faces = shapely.get_parts(shapely.polygonize([shapely.unary_union(line)]))
     inside = shapely.get_coordinates(shapely.point_on_surface(faces))
