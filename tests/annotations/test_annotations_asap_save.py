@@ -81,7 +81,9 @@ def test_a_moved_vertex_changes_its_two_numbers_alone(document, data):
 
     lines = [len(re.findall("<Coordinate ", element)) for element in document.elements]
     place = sum(lines[:number]) + vertex
-    was, now = (re.split(rb"(?=<\0?Coordinate )", text) for text in (plain(document.raw), plain(raw)))
+    was, now = (
+        re.split(rb"(?=<\0?Coordinate )", text) for text in (plain(document.raw), plain(raw))
+    )
     different = [k for k, pair in enumerate(zip(was, now, strict=True)) if pair[0] != pair[1]]
     assert different == [place + 1]
 
@@ -105,7 +107,9 @@ def test_removing_takes_out_the_element_and_the_white_space_before_it(document, 
         assert_same(now, was)
 
 
-@given(documents(), st.lists(st.tuples(POINTS, TEXT, st.sampled_from(GROUPS)), min_size=1, max_size=3))
+@given(
+    documents(), st.lists(st.tuples(POINTS, TEXT, st.sampled_from(GROUPS)), min_size=1, max_size=3)
+)
 def test_adding_inserts_one_piece_and_reads_back_exactly(document, new):
     before = read(document.raw)
     added = [
@@ -158,7 +162,8 @@ def test_files_without_annotations_take_them(text):
 
 
 def test_text_that_the_encoding_of_the_file_lacks_is_written_as_reference():
-    raw = '<?xml version="1.0" encoding="ISO-8859-1"?><ASAP_Annotations><Annotations>' + (
+    raw = (
+        '<?xml version="1.0" encoding="ISO-8859-1"?><ASAP_Annotations><Annotations>'
         '<Annotation Name="Lymphknoten Düsseldorf" Type="Dot" PartOfGroup="None" Color="#F4FA58"/>'
         "</Annotations></ASAP_Annotations>"
     )
