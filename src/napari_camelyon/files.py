@@ -2,16 +2,27 @@
 
 import errno
 import hashlib
+import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from napari_camelyon.errors import FileWriteError
+from napari_camelyon.errors import CamelyonError, FileWriteError, ResultError
 
-__all__ = ["atomic_file", "atomic_folder", "cache_folder", "file_sha256", "fingerprint"]
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "cache_folder",
+    "check_schema_version",
+    "file_sha256",
+    "fingerprint",
+    "read_json_result",
+    "write_json",
+]
 
 _FINGERPRINT_BLOCK_BYTES = 1 << 20
 
@@ -37,23 +48,20 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         program (Windows). Nothing is left behind and the old file is untouched.
     """
     final = Path(path)
-    temporary: Path | None = None
+    temporary = _name_beside(final, f".part{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{final.stem}-", suffix=f".part{final.suffix}", dir=final.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        _grant_usual_permissions(temporary)
+        temporary.open("xb").close()
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(final)
+    except CamelyonError:  # some are OSErrors, but say already what is wrong
+        raise
     except OSError as error:
         raise _write_error(final, error) from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
@@ -61,29 +69,97 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it is swapped in by rename.
 
-    A reader sees the old folder or the new one. Raises `FileWriteError` as `atomic_file` does.
+    A reader sees the whole old folder, the whole new one, or (for the instant between two
+    renames, as no system replaces a filled folder in one step) none. An interruption in that
+    instant brings the old folder back. Raises `FileWriteError` as `atomic_file` does.
     """
     final = Path(path)
-    temporary: Path | None = None
+    temporary = _name_beside(final, "")
+    fresh, old = temporary / "new", temporary / "old"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-        fresh = temporary / "new"
+        temporary.mkdir()
         fresh.mkdir()
         yield fresh
         if final.exists():
-            final.rename(temporary / "old")
-        try:
-            fresh.rename(final)
-        except OSError:
-            if (temporary / "old").exists():
-                (temporary / "old").rename(final)
-            raise
+            final.rename(old)
+        fresh.rename(final)
+    except CamelyonError:
+        raise
     except OSError as error:
         raise _write_error(final, error) from error
     finally:
-        if temporary is not None:
+        if old.exists() and not final.exists():
+            with suppress(OSError):
+                old.rename(final)
+        # Where even the way back failed, the old folder is the last copy: it stays.
+        if final.exists() or not old.exists():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(entries: Mapping[str, Any], path: Path | str) -> None:
+    """Write one JSON object, indented and in UTF-8, atomically.
+
+    Raises
+    ------
+    FileWriteError
+        As `atomic_file` does.
+    ValueError
+        A value is NaN or infinite, which JSON cannot say.
+    """
+    text = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def read_json_result(path: Path | str, *, newest_schema: int) -> dict[str, Any]:
+    """Read a JSON object that `write_json` wrote and that carries a ``schema_version``.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    newest_schema : int
+        The newest version of the schema that the caller understands; older ones are its duty.
+
+    Raises
+    ------
+    ResultError
+        The file is missing, damaged, or of a newer or unknown schema.
+    """
+    path = Path(path)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultError(f"There is no {path.name} in {path.parent}.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ResultError(f"{path} cannot be read ({error}). Compute the result again.") from error
+    if not isinstance(entries, dict):
+        raise ResultError(f"{path} should hold one JSON object. Compute the result again.")
+    check_schema_version(entries, path, newest_schema=newest_schema)
+    return entries
+
+
+def check_schema_version(entries: Mapping[str, Any], path: Path, *, newest_schema: int) -> int:
+    """Return the ``schema_version`` of a stored result that this program can read.
+
+    Raises
+    ------
+    ResultError
+        There is none, or it is newer than `newest_schema`.
+    """
+    version = entries.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ResultError(
+            f"{path} does not say which schema it follows, so it is no result of napari-camelyon "
+            "or it is damaged. Compute the result again."
+        )
+    if version > newest_schema:
+        raise ResultError(
+            f"{path} was written by a newer napari-camelyon (schema {version}; this one reads up "
+            f"to {newest_schema}). Update napari-camelyon to read it."
+        )
+    return version
 
 
 def fingerprint(path: Path | str) -> str:
@@ -116,27 +192,27 @@ def file_sha256(path: Path | str) -> str:
 def cache_folder() -> Path:
     """Return the folder for what can be made again, created if needed.
 
-    ``NAPARI_CAMELYON_CACHE`` overrides the usual place of the operating system.
+    ``NAPARI_CAMELYON_CACHE`` overrides the usual place of the operating system. Raises
+    `FileWriteError` when the folder cannot be created.
     """
-    from platformdirs import user_cache_path
+    from platformdirs import user_cache_path  # noqa: PLC0415
 
     chosen = os.environ.get("NAPARI_CAMELYON_CACHE")
     folder = Path(chosen) if chosen else user_cache_path("napari-camelyon", appauthor=False)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(folder, error) from error
     return folder
 
 
-def _grant_usual_permissions(path: Path) -> None:
-    # mkstemp makes files private; results are meant to be shared as the umask allows.
-    if os.name == "posix":
-        umask = os.umask(0)
-        os.umask(umask)
-        path.chmod(0o666 & ~umask)
+def _name_beside(final: Path, ending: str) -> Path:
+    # Not by the tempfile module: its files are private, these are shared as the umask allows.
+    # Only the start of the stem, so that a long final name does not make one that is too long.
+    return final.parent / f".{final.stem[:40]}-{secrets.token_hex(6)}{ending}"
 
 
 def _write_error(path: Path, error: OSError) -> FileWriteError:
-    if isinstance(error, FileWriteError):
-        return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = "The disk is full: free some space or choose another folder."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

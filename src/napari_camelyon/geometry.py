@@ -23,6 +23,8 @@ __all__ = [
     "mean_mpp",
     "slide_to_layer",
     "slide_to_level",
+    "slide_to_um",
+    "um_to_slide",
     "world_placement",
 ]
 
@@ -43,8 +45,7 @@ def slide_to_layer(points_xy: ArrayLike) -> NDArray[np.float64]:
     ndarray of float64, shape (..., 2)
         ``(row, column)`` with pixel centres at whole numbers.
     """
-    points = np.asarray(points_xy, dtype=np.float64)
-    return points[..., ::-1] - 0.5
+    return _floats(points_xy)[..., ::-1] - 0.5
 
 
 def layer_to_slide(rows_columns: ArrayLike) -> NDArray[np.float64]:
@@ -60,18 +61,27 @@ def layer_to_slide(rows_columns: ArrayLike) -> NDArray[np.float64]:
     ndarray of float64, shape (..., 2)
         Slide points ``(x, y)`` in level-0 pixels from the image corner.
     """
-    rows_columns = np.asarray(rows_columns, dtype=np.float64)
-    return rows_columns[..., ::-1] + 0.5
+    return _floats(rows_columns)[..., ::-1] + 0.5
 
 
 def slide_to_level(points_xy: ArrayLike, downsample_xy: tuple[float, float]) -> NDArray[np.float64]:
     """Convert slide points to points ``(x, y)`` of a level, also measured from the corner."""
-    return np.asarray(points_xy, dtype=np.float64) / np.asarray(downsample_xy)
+    return _floats(points_xy) / _floats(downsample_xy)
 
 
 def level_to_slide(points_xy: ArrayLike, downsample_xy: tuple[float, float]) -> NDArray[np.float64]:
     """Convert points ``(x, y)`` of a level, measured from the corner, to slide points."""
-    return np.asarray(points_xy, dtype=np.float64) * np.asarray(downsample_xy)
+    return _floats(points_xy) * _floats(downsample_xy)
+
+
+def slide_to_um(points_xy: ArrayLike, mpp: Mpp) -> NDArray[np.float64]:
+    """Convert slide points to micrometres ``(x, y)`` from the corner of the image."""
+    return _floats(points_xy) * _floats(mpp)
+
+
+def um_to_slide(points_xy: ArrayLike, mpp: Mpp) -> NDArray[np.float64]:
+    """Convert micrometres ``(x, y)`` from the corner of the image to slide points."""
+    return _floats(points_xy) / _floats(mpp)
 
 
 def mean_mpp(mpp: Mpp) -> float:
@@ -157,28 +167,31 @@ class Grid:
         ndarray of int64, shape (..., 2)
             ``(x, y)`` in level-0 pixels.
         """
-        cells = np.asarray(cells, dtype=np.int64)
-        origin = np.array([self.x_px, self.y_px])
-        return origin + cells[..., ::-1] * np.array([self.stride_x_px, self.stride_y_px])
+        whole: NDArray[np.int64] = np.asarray(cells, dtype=np.int64)
+        origin = np.array([self.x_px, self.y_px], dtype=np.int64)
+        stride = np.array([self.stride_x_px, self.stride_y_px], dtype=np.int64)
+        return origin + whole[..., ::-1] * stride
 
     def centres(self, cells: ArrayLike) -> NDArray[np.float64]:
         """Return the slide points of the centres of patches, shape (..., 2) as ``(x, y)``.
 
         ``cells`` may be fractional: ``(-0.5, -0.5)`` gives the outer corner of the first cell.
         """
-        cells = np.asarray(cells, dtype=np.float64)
-        stride = np.array([self.stride_x_px, self.stride_y_px], dtype=np.float64)
-        return self._first_centre() + cells[..., ::-1] * stride
+        stride = _floats((self.stride_x_px, self.stride_y_px))
+        return self._first_centre() + _floats(cells)[..., ::-1] * stride
 
     def cells_at(self, points_xy: ArrayLike) -> NDArray[np.float64]:
         """Return the fractional ``(row, column)`` of slide points; inverse of `centres`."""
-        points = np.asarray(points_xy, dtype=np.float64)
-        stride = np.array([self.stride_x_px, self.stride_y_px], dtype=np.float64)
-        return ((points - self._first_centre()) / stride)[..., ::-1]
+        stride = _floats((self.stride_x_px, self.stride_y_px))
+        return ((_floats(points_xy) - self._first_centre()) / stride)[..., ::-1]
 
     def cell_size_um(self, mpp: Mpp) -> tuple[float, float]:
         """Return width and height of a cell (its stride) in µm."""
         return self.stride_x_px * mpp[0], self.stride_y_px * mpp[1]
+
+    def patch_size_um(self, mpp: Mpp) -> tuple[float, float]:
+        """Return width and height of the tissue that one patch covers, in µm."""
+        return self.patch_width_px * mpp[0], self.patch_height_px * mpp[1]
 
     def layer_placement(self, mpp: Mpp | None) -> dict[str, tuple[float, float] | tuple[str, str]]:
         """Return ``scale``, ``translate`` and ``units`` of the napari layer that shows the grid.
@@ -196,4 +209,8 @@ class Grid:
         }
 
     def _first_centre(self) -> NDArray[np.float64]:
-        return np.array([self.x_px + self.patch_width_px / 2, self.y_px + self.patch_height_px / 2])
+        return _floats((self.x_px + self.patch_width_px / 2, self.y_px + self.patch_height_px / 2))
+
+
+def _floats(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)

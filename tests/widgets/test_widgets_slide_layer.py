@@ -10,10 +10,10 @@ from napari.utils.notifications import notification_manager
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QApplication
 
-from napari_camelyon.slides import Slide, open_slide
+from napari_camelyon.slides import Slide, layer_data, open_slide
 from napari_camelyon.slides.lazy import DAMAGED_RGB
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
-from napari_camelyon.widgets.slide_layer import add_slide_layer, layer_data_tuple, slide_layer
+from napari_camelyon.widgets.slide_layer import add_slide_layer, slide_layer
 
 MARK_PX = 64
 MARKS_XY = [(104, 80), (2501, 1649), (4889, 3187)]
@@ -192,7 +192,7 @@ def test_damage_is_shown_and_told_once_and_the_window_lives(
 
 def test_reader_tuple_carries_place_and_origin(make_slide, marked_pixels):
     with open_slide(make_slide(marked_pixels, factors=(1, 2, 4), mpp=(0.24, 0.26))) as slide:
-        levels, arguments, kind = layer_data_tuple(slide)
+        levels, arguments, kind = layer_data(slide, tell=print)
         assert kind == "image"
         assert arguments["name"] == slide.name
         assert arguments["scale"] == pytest.approx((0.26, 0.24))
@@ -210,6 +210,6 @@ def test_reader_tuple_carries_place_and_origin(make_slide, marked_pixels):
 
 def test_unknown_pixel_size_is_pixels(make_slide, marked_pixels):
     with open_slide(make_slide(marked_pixels, factors=(1, 2), mpp=None)) as slide:
-        _, arguments, _ = layer_data_tuple(slide)
+        _, arguments, _ = layer_data(slide, tell=print)
         assert arguments["scale"] == (1.0, 1.0)
         assert arguments["units"] == ("pixel", "pixel")

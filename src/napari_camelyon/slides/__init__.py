@@ -2,6 +2,7 @@
 
 from napari_camelyon.slides.describe import describe
 from napari_camelyon.slides.lazy import dask_levels
+from napari_camelyon.slides.layer_data import layer_data
 from napari_camelyon.slides.levels import Level
 from napari_camelyon.slides.resample import (
     choose_level,
@@ -19,6 +20,7 @@ __all__ = [
     "dask_levels",
     "describe",
     "is_slide",
+    "layer_data",
     "open_slide",
     "read_downsampled",
     "read_resampled",

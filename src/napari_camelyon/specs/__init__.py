@@ -1,5 +1,10 @@
 """Plain descriptions, free of torch, that the rooms above share."""
 
-from napari_camelyon.specs.model_spec import ModelSpec, read_model_spec, write_model_spec
+from napari_camelyon.specs.model_spec import (
+    ModelSpec,
+    ValueMeaning,
+    read_model_spec,
+    write_model_spec,
+)
 
-__all__ = ["ModelSpec", "read_model_spec", "write_model_spec"]
+__all__ = ["ModelSpec", "ValueMeaning", "read_model_spec", "write_model_spec"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from napari_camelyon.errors import ModelError
-from napari_camelyon.files import atomic_file
+from napari_camelyon.files import write_json
 
 __all__ = ["Activation", "ModelSpec", "ValueMeaning", "read_model_spec", "write_model_spec"]
 
@@ -122,9 +122,7 @@ def read_model_spec(path: Path | str) -> ModelSpec:
 
 def write_model_spec(spec: ModelSpec, path: Path | str) -> None:
     """Write a specification as JSON, atomically. Raises `FileWriteError`."""
-    with atomic_file(path) as temporary:
-        text = json.dumps(asdict(spec), indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(asdict(spec), path)
 
 
 def _spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:
@@ -135,7 +133,7 @@ def _spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:
             f"The model specification {path} has unknown entries: {', '.join(unknown)}. "
             f"Known are {', '.join(sorted(known))}."
         )
-    lists_as_tuples = {
+    lists_as_tuples: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()
     }
     try:

@@ -1,0 +1,270 @@
+"""The pN stage of a patient from the classes of the nodes, with reasons and bounds."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from napari_camelyon.errors import StagingError
+from napari_camelyon.staging.nodes import NODE_CLASSES, NodeClass, NodeResult, parse_node_class
+
+__all__ = ["EXPECTED_NODES", "STAGES", "PatientResult", "Stage", "stage_of_counts", "stage_patient"]
+
+Stage = Literal["pN0", "pN0(i+)", "pN1mi", "pN1", "pN2"]
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""The stages of CAMELYON17, the lowest first: the order of its kappa."""
+
+EXPECTED_NODES = 5
+"""Nodes of each patient in CAMELYON17."""
+
+Node = NodeResult | str | None
+"""A node's result, its plain class, or None when it failed or is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientResult:
+    """The pN stage of a patient and what it rests on.
+
+    Attributes
+    ----------
+    name : str
+        Of the patient.
+    stage : str
+        By the CAMELYON17 rule from the nodes that have a class; equal to `lowest`.
+    lowest, highest : str
+        The stages between which the truth lies whatever the nodes without a result, and the
+        unfinished ones, turn out to be.
+    possible_stages : tuple of str
+        All stages that they allow, the lowest first.
+    nodes : mapping of str to str or None
+        Class of each node by name; None where there is none.
+    unfinished : tuple of str
+        Names of nodes whose class is a lower bound only.
+    absent : int
+        How many expected nodes were not given at all.
+    reasons : tuple of str
+        Sentences for people.
+    """
+
+    name: str
+    stage: Stage
+    lowest: Stage
+    highest: Stage
+    possible_stages: tuple[Stage, ...]
+    nodes: Mapping[str, NodeClass | None]
+    unfinished: tuple[str, ...]
+    absent: int
+    reasons: tuple[str, ...]
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether no missing or unfinished node can change the stage."""
+        return self.lowest == self.highest
+
+    @property
+    def statement(self) -> str:
+        """The stage as one may say it: "pN1", or "at least pN1mi" while nodes are missing."""
+        return self.stage if self.is_certain else f"at least {self.lowest}"
+
+    def describe(self) -> str:
+        """Return the statement with its reasons, for people."""
+        return " ".join((f"{self.statement}.", *self.reasons))
+
+    @property
+    def counts(self) -> dict[NodeClass, int]:
+        """How many nodes have each class."""
+        found = Counter(self.nodes.values())
+        return {node_class: found[node_class] for node_class in NODE_CLASSES}
+
+
+def stage_patient(
+    nodes: Mapping[str, Node] | Iterable[Node],
+    *,
+    name: str = "",
+    expected_nodes: int | None = EXPECTED_NODES,
+) -> PatientResult:
+    """Derive the pN stage of a patient.
+
+    Parameters
+    ----------
+    nodes : mapping of str to node, or iterable of nodes
+        A node is a `NodeResult`, a plain class ("negative", "itc", "micro", "macro"), or None
+        when it failed or is missing. Plain classes in an iterable are named by their place.
+    name : str
+        Of the patient.
+    expected_nodes : int or None
+        How many nodes there should be: fewer bound the answer. None: those given are all.
+
+    Raises
+    ------
+    StagingError
+        There is no node, none has a result, one is given twice, or a class is unknown.
+    """
+    named = _named(nodes)
+    classes: dict[str, NodeClass | None] = {}
+    for node_name, node in named.items():
+        if node is None:
+            classes[node_name] = None
+        elif isinstance(node, NodeResult):
+            classes[node_name] = node.node_class
+        else:
+            classes[node_name] = parse_node_class(node, node_name)
+    who = f"of {name} " if name else ""
+    if not classes:
+        raise StagingError(f"No node {who}was given, so there is no stage to derive.")
+    if all(node_class is None for node_class in classes.values()):
+        raise StagingError(f"None of the nodes {who}has a result: {', '.join(classes)}.")
+
+    results = {key: node for key, node in named.items() if isinstance(node, NodeResult)}
+    unfinished = tuple(key for key, node in results.items() if not node.complete)
+    absent = max(0, (expected_nodes or 0) - len(classes))
+    stage = _stage([node_class for node_class in classes.values() if node_class])
+    possible = _possible_stages(classes, unfinished, absent)
+    return PatientResult(
+        name=name,
+        stage=stage,
+        lowest=possible[0],
+        highest=possible[-1],
+        possible_stages=possible,
+        nodes=classes,
+        unfinished=unfinished,
+        absent=absent,
+        reasons=(
+            *_rule_reasons(classes, stage),
+            *_near_limit_reasons(classes, results, stage),
+            *_gap_reasons(classes, unfinished, absent, possible),
+        ),
+    )
+
+
+def stage_of_counts(itc: int, micro: int, macro: int) -> Stage:
+    """Return the stage by the CAMELYON17 rule.
+
+    Positive nodes are the micro- and macrometastases, never ITC. None: pN0(i+) with ITC, else
+    pN0. No macrometastasis: pN1mi. Otherwise pN1 for one to three positive nodes, pN2 for four
+    or more (the scale has nothing above; AJCC/UICC go on with pN3a from ten).
+    """
+    positive = micro + macro
+    if positive == 0:
+        return "pN0(i+)" if itc else "pN0"
+    if macro == 0:
+        return "pN1mi"
+    return "pN1" if positive <= 3 else "pN2"
+
+
+def _named(nodes: Mapping[str, Node] | Iterable[Node]) -> dict[str, Node]:
+    if isinstance(nodes, Mapping):
+        return dict(nodes)
+    if isinstance(nodes, str):
+        raise StagingError(f"A patient's nodes are a list or a mapping, not the word {nodes!r}.")
+    named: dict[str, Node] = {}
+    for place, node in enumerate(nodes, start=1):
+        name = node.name if isinstance(node, NodeResult) and node.name else f"node {place}"
+        if name in named:
+            raise StagingError(f"The node {name} is given twice; a patient has each node once.")
+        named[name] = node
+    return named
+
+
+def _stage(classes: Iterable[NodeClass]) -> Stage:
+    found = Counter(classes)
+    return stage_of_counts(found["itc"], found["micro"], found["macro"])
+
+
+def _possible_stages(
+    classes: Mapping[str, NodeClass | None], unfinished: tuple[str, ...], absent: int
+) -> tuple[Stage, ...]:
+    """Return the stages over everything that missing and unfinished nodes could be."""
+    choices: list[tuple[NodeClass, ...]] = [NODE_CLASSES] * absent
+    for name, node_class in classes.items():
+        if node_class is None:
+            choices.append(NODE_CLASSES)
+        elif name in unfinished:
+            choices.append(NODE_CLASSES[NODE_CLASSES.index(node_class) :])
+        else:
+            choices.append((node_class,))
+    # Only the numbers of each class matter, which keeps this small for any number of nodes.
+    reached: set[tuple[int, int, int]] = {(0, 0, 0)}
+    for allowed in choices:
+        reached = {
+            (itc + (kind == "itc"), micro + (kind == "micro"), macro + (kind == "macro"))
+            for itc, micro, macro in reached
+            for kind in allowed
+        }
+    stages = {stage_of_counts(*counts) for counts in reached}
+    return tuple(stage for stage in STAGES if stage in stages)
+
+
+def _rule_reasons(classes: Mapping[str, NodeClass | None], stage: Stage) -> tuple[str, ...]:
+    of_class = {
+        kind: [name for name, node_class in classes.items() if node_class == kind]
+        for kind in NODE_CLASSES
+    }
+    positive = len(of_class["micro"]) + len(of_class["macro"])
+    known = sum(node_class is not None for node_class in classes.values())
+    listed = "; ".join(
+        f"{kind}: {', '.join(of_class[kind])}"
+        for kind in ("macro", "micro", "itc")
+        if of_class[kind]
+    )
+    found = f"{positive} of {known} {_nodes(known)} with a result {_are(positive)} positive"
+    rule = {
+        "pN0": "no node holds tumour",
+        "pN0(i+)": "isolated tumour cells only, which do not count as positive",
+        "pN1mi": "micrometastases, but no macrometastasis",
+        "pN1": "one to three positive nodes with at least one macrometastasis",
+        "pN2": "four or more positive nodes with at least one macrometastasis",
+    }[stage]
+    beyond = (
+        ("With ten or more positive nodes AJCC/UICC would say pN3a; CAMELYON17 ends at pN2.",)
+        if positive >= 10 and stage == "pN2"
+        else ()
+    )
+    return (f"{found} ({listed})." if listed else f"{found}.", f"{stage}: {rule}.", *beyond)
+
+
+def _near_limit_reasons(
+    classes: Mapping[str, NodeClass | None], results: Mapping[str, NodeResult], stage: Stage
+) -> tuple[str, ...]:
+    """Say which nodes would change the stage if their size were at the end of its uncertainty."""
+    reasons = []
+    for name, result in results.items():
+        for other in result.possible_classes:
+            changed = _stage([kind for kind in {**classes, name: other}.values() if kind])
+            if changed != stage and result.diameter_mm is not None:
+                reasons.append(
+                    f"{name} measures {result.diameter_mm:.2f} ± {result.margin_mm:.2f} mm: "
+                    f"were it {other}, the stage would be {changed}."
+                )
+    return tuple(reasons)
+
+
+def _gap_reasons(
+    classes: Mapping[str, NodeClass | None],
+    unfinished: tuple[str, ...],
+    absent: int,
+    possible: tuple[Stage, ...],
+) -> tuple[str, ...]:
+    gaps = []
+    failed = [name for name, node_class in classes.items() if node_class is None]
+    if failed:
+        gaps.append(f"{', '.join(failed)} {'has' if len(failed) == 1 else 'have'} no result.")
+    if absent:
+        expected = absent + len(classes)
+        gaps.append(f"{absent} of the {expected} expected nodes {_are(absent)} not there.")
+    if unfinished:
+        gaps.append(f"{', '.join(unfinished)} {_are(len(unfinished))} not computed to the end.")
+    if gaps and len(possible) > 1:
+        gaps.append(f"So the stage is at least {possible[0]} and may be up to {possible[-1]}.")
+    elif gaps:
+        gaps.append("That cannot change the stage.")
+    return tuple(gaps)
+
+
+def _nodes(count: int) -> str:
+    return "node" if count == 1 else "nodes"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
