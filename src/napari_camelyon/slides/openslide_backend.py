@@ -19,8 +19,8 @@ from napari_camelyon.slides.levels import StoredLevel
 
 __all__ = ["OpenSlideBackend", "detect_vendor"]
 
-# OpenSlide itself splits larger regions and then rounds the parts' places in level-0 pixels, which
-# leaves seams where the downsample it assumes is no whole number.
+# OpenSlide itself splits larger regions and cuts the fraction off the parts' places, which shifts
+# them by up to a level-0 pixel where the downsample it assumes is no whole number.
 _LARGEST_READ_PX = 4096
 
 _Result = TypeVar("_Result")
