@@ -17,7 +17,7 @@ from napari_camelyon.models import Model, choose_device
 from napari_camelyon.slides import Slide
 from napari_camelyon.tissue import PatchGrid, PatchRules, is_tissue_patch
 
-__all__ = ["Update", "predict_patches", "run"]
+__all__ = ["Update", "new_heatmap", "predict_patches", "run"]
 
 Cells = NDArray[np.int64]
 Patches = NDArray[np.uint8]
@@ -47,6 +47,25 @@ class Update:
     total: int
     patches_per_s: float
     seconds_left: float
+
+
+def new_heatmap(slide: Slide, model: Model, patch_grid: PatchGrid) -> Heatmap:
+    """Return the empty heatmap that a run of this model over this grid fills.
+
+    Raises
+    ------
+    MissingMppError
+        The slide does not say how large its pixels are.
+    """
+    return empty_heatmap(
+        patch_grid.grid,
+        slide.require_mpp(),
+        model.spec,
+        planned_cells=patch_grid.patch_count,
+        slide_name=slide.name,
+        slide_fingerprint=slide.fingerprint,
+        model_sha256=model.sha256,
+    )
 
 
 def run(
@@ -97,9 +116,7 @@ def run(
         The device is missing, or the model returns something else than probabilities.
     """
     if heatmap is None:
-        heatmap = empty_heatmap(
-            patch_grid.grid, slide=slide, spec=model.spec, model_sha256=model.sha256
-        )
+        heatmap = new_heatmap(slide, model, patch_grid)
     target = choose_device(device)
     wanted = patch_grid.selected & np.isnan(heatmap.values)
     total = int(wanted.sum())

@@ -4,6 +4,7 @@ A backend knows a file's levels and returns their pixels; where these lie on the
 business of `Slide`.
 """
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -64,7 +65,6 @@ class OpenSlideBackend:
         self._handle: openslide.OpenSlide | None = handle
         try:
             self.properties: Mapping[str, str] = MappingProxyType(dict(handle.properties))
-            self._downsamples = handle.level_downsamples
             self.levels = tuple(
                 StoredLevel(
                     width,
@@ -74,7 +74,7 @@ class OpenSlideBackend:
                     int(self.properties.get(f"openslide.level[{index}].tile-height", 0)),
                 )
                 for index, ((width, height), downsample) in enumerate(
-                    zip(handle.level_dimensions, self._downsamples, strict=True)
+                    zip(handle.level_dimensions, handle.level_downsamples, strict=True)
                 )
             )
             self.associated_names = tuple(handle.associated_images)
@@ -92,7 +92,8 @@ class OpenSlideBackend:
         column, row : int
             First pixel, in pixels of the level. Where the downsample that OpenSlide assumes is
             no whole number, OpenSlide places the region between pixels and interpolates: what is
-            returned is then off by at most half a level-0 pixel, and slightly smoothed.
+            returned is then off by at most half a level-0 pixel (one at the far edges), and
+            slightly smoothed.
         width, height : int
             Size in pixels of the level; the region must lie within the level.
 
@@ -128,9 +129,10 @@ class OpenSlideBackend:
     def _read_part(
         self, level: int, column: int, row: int, shape: tuple[int, ...]
     ) -> NDArray[np.uint8]:
-        downsample = self._downsamples[level]
-        x_px, y_px = round(column * downsample), round(row * downsample)
         height, width = shape[:2]
+        stored = self.levels[level]
+        x_px = _place(column, width, stored.width_px, stored.downsample)
+        y_px = _place(row, height, stored.height_px, stored.downsample)
         return self._recovering(
             lambda handle: _on_white(handle.read_region((x_px, y_px), level, (width, height))),
             f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)",
@@ -176,6 +178,14 @@ def _open(path: Path) -> openslide.OpenSlide:
         ) from error
     except openslide.OpenSlideError as error:
         raise SlideError(_cannot_open(path, error)) from error
+
+
+def _place(first: int, length: int, level_length: int, downsample: float) -> int:
+    """Return the level-0 coordinate at which OpenSlide begins with pixel `first` of a level."""
+    exact = first * downsample
+    # A region that ends with the level must not lie beyond its edge, be it by a quarter of a
+    # pixel, or its last row would be mixed with transparency.
+    return math.floor(exact) if first + length >= level_length else round(exact)
 
 
 def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:

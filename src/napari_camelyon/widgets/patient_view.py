@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari.layers import Layer
 from napari.viewer import Viewer
 from psygnal import Signal
 
-from napari_camelyon.errors import StagingError
-from napari_camelyon.geometry import Mpp, world_placement
+from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide, open_slide
 from napari_camelyon.staging import (
@@ -27,9 +27,9 @@ from napari_camelyon.staging import (
     stage_patient,
 )
 from napari_camelyon.tissue import PatchGrid
-from napari_camelyon.widgets.napari_compat import camera
+from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
-from napari_camelyon.widgets.slide_layer import slide_layer
+from napari_camelyon.widgets.slide_layer import show_whole_slide, slide_layer
 
 __all__ = ["NodeView", "PatientView", "patient_view"]
 
@@ -139,7 +139,7 @@ class PatientView:
                 if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
                     _assign_to_slide(layer, node.slide)
             _raise_annotations(self.viewer)
-        self.viewer.reset_view()
+        self._show_whole(node)
         self.shown_changed.emit()
 
     def remove(self, name: str) -> None:
@@ -164,7 +164,7 @@ class PatientView:
         for layer in (*node.put_away, *_layers_of(self.viewer, name)):
             _assign_to_slide(layer, node.slide)
         if self.shown == name:
-            self.viewer.reset_view()
+            self._show_whole(node)
         self.nodes_changed.emit()
 
     @property
@@ -193,8 +193,9 @@ class PatientView:
         if node.heatmap is None:
             return
         node.lesions = find_lesions(node.heatmap, threshold=self.threshold)
-        planned = node.patch_grid.selected if node.patch_grid is not None else None
-        node.result = classify_node(node.lesions, heatmap=node.heatmap, planned=planned)
+        node.result = classify_node(
+            node.lesions, name=node.slide.name, computed_share=node.heatmap.computed_share
+        )
         self._replace_layers(
             node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
         )
@@ -209,27 +210,28 @@ class PatientView:
 
     def stage(self) -> PatientResult | None:
         """Stage the patient from the nodes that have a result; None when there is none yet."""
-        results = {
-            name: node.result for name, node in self.nodes.items() if node.result is not None
-        }
-        if not results:
+        results = {name: node.result for name, node in self.nodes.items()}
+        if all(result is None for result in results.values()):
             return None
-        try:
-            return stage_patient(results, expected_nodes=len(self.nodes))
-        except StagingError:
-            return None
+        return stage_patient(results, expected_nodes=None)
 
-    def fly_to(self, name: str, lesion: Lesion) -> None:
-        """Show a slide and bring a lesion to the middle of the canvas."""
+    def go_to(self, name: str) -> None:
+        """Show a slide and bring the lesion that decides its class to the middle of the canvas."""
         self.show(name)
-        mpp = self.nodes[name].slide.mpp
-        scale_y, scale_x = world_placement(mpp)["scale"]
-        left, top, right, bottom = lesion.bounds_px
+        node = self.nodes[name]
+        deciding = node.result.deciding_lesion if node.result is not None else None
+        if deciding is None:
+            self._show_whole(node)
+            return
+        lesion = next(lesion for lesion in node.lesions if lesion.id == deciding)
+        corners = slide_to_layer(np.reshape(lesion.bounding_box, (2, 2)))
+        scale = np.asarray(world_placement(node.slide.mpp)["scale"])
+        (top, left), (bottom, right) = corners * scale
         view = camera(self.viewer)
-        view.center = (0, (top + bottom) / 2 * scale_y, (left + right) / 2 * scale_x)
-        height, width = self.viewer.window._qt_viewer.canvas.size  # noqa: SLF001
-        needed = max((right - left) * scale_x / width, (bottom - top) * scale_y / height)
-        view.zoom = 0.5 / max(needed, 0.25)
+        view.center = ((top + bottom) / 2, (left + right) / 2)
+        height_px, width_px = canvas_size_px(self.viewer)
+        # The lesion takes half of the canvas, but no closer than four screen pixels a µm.
+        view.zoom = min(0.5 * width_px / (right - left), 0.5 * height_px / (bottom - top), 4.0)
 
     # -- layers ---------------------------------------------------------------------------------
 
@@ -248,6 +250,12 @@ class PatientView:
                     layer for layer in node.put_away if _meta(layer).get("kind") not in kinds
                 ]
                 node.put_away.extend(fresh)
+
+    def _show_whole(self, node: NodeView) -> None:
+        scale_bar(self.viewer).visible = True
+        for layer in _layers_of(self.viewer, node.slide.name):
+            if _meta(layer).get("kind") == "slide":
+                show_whole_slide(self.viewer, node.slide, layer)
 
     def _put_away_shown(self) -> None:
         node = self.shown_node
@@ -297,6 +305,8 @@ _VIEWS: WeakKeyDictionary[Viewer, PatientView] = WeakKeyDictionary()
 
 def patient_view(viewer: Viewer) -> PatientView:
     """Return the patient that belongs to a viewer, made on first use."""
+    # napari hands plugins a proxy, another one each time; the viewer behind it is what lasts.
+    viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _VIEWS:
         _VIEWS[viewer] = PatientView(viewer)
     return _VIEWS[viewer]

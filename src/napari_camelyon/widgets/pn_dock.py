@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_camelyon.cohort import write_patient
+#from napari_camelyon.cohort import write_patient
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.widgets.node_row import NodeRow
 from napari_camelyon.widgets.patient_view import patient_view
@@ -134,7 +134,7 @@ class StageDock(QWidget):
         for name, node in self._view.nodes.items():
             if name not in self.rows:
                 row = NodeRow(name, node)
-                row.clicked.connect(self._go_to)
+                row.clicked.connect(self._view.go_to)
                 self.node_list.insertWidget(self.node_list.count() - 1, row)
                 self.rows[name] = row
         self._show_all()
@@ -164,20 +164,12 @@ class StageDock(QWidget):
                 else "Add the slides of one patient, one or more for each node."
             )
             return
-        text = result.stage if result.is_certain else f"≥ {result.stage}"
+        text = result.stage if result.certain else f"≥ {result.lowest}"
         set_chip(self.stage_chip, text, STAGE_COLOURS.get(result.stage), size_pt=20)
         self.stage_title.setText(f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}")
         self.reasons.setText(" ".join(result.reasons))
 
     # -- what a person does ---------------------------------------------------------------------
-
-    def _go_to(self, name: str) -> None:
-        node = self._view.nodes[name]
-        deciding = node.result.deciding_lesion if node.result is not None else None
-        if deciding is not None:
-            self._view.fly_to(name, deciding)
-        else:
-            self._view.show(name)
 
     def _restage(self) -> None:
         self._view.set_threshold(self.threshold.value())

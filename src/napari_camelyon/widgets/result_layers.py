@@ -76,7 +76,7 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
     )
     outline_layer.mode = "pan_zoom"
     diameters = Shapes(
-        [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
+        [slide_to_layer(np.asarray(lesion.diameter_ends)) for lesion in lesions],
         shape_type="line",
         name="greatest diameters",
         edge_color="#10131a",

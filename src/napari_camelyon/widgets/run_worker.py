@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_camelyon.heatmaps import Heatmap, empty_heatmap
+from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide
 from napari_camelyon.tissue import PatchGrid, plan_patches
 
@@ -54,7 +54,7 @@ def predict_slide(slide: Slide, request: RunRequest) -> "Iterator[Planned | Upda
     Yields `Planned` once, then an `inference.Update` a batch. Raises `CamelyonError`.
     """
     # Importing torch takes seconds; here it happens in the worker's thread.
-    from napari_camelyon.inference import run
+    from napari_camelyon.inference import new_heatmap, run
     from napari_camelyon.models import load_model
 
     model = load_model(request.model_path, tumour_class=request.tumour_class)
@@ -64,8 +64,6 @@ def predict_slide(slide: Slide, request: RunRequest) -> "Iterator[Planned | Upda
         stride_um=request.stride_um,
         min_tissue_fraction=request.min_tissue_fraction,
     )
-    heatmap = empty_heatmap(
-        patch_grid.grid, slide=slide, spec=model.spec, model_sha256=model.sha256
-    )
+    heatmap = new_heatmap(slide, model, patch_grid)
     yield Planned(model, patch_grid, heatmap)
     yield from run(slide, model, patch_grid, heatmap=heatmap, device=request.device)

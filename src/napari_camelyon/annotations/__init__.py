@@ -1,0 +1,78 @@
+"""Annotations: outlines with holes in float64, their formats and their meaning. No napari here."""
+
+from napari_camelyon.annotations.checks import check
+from napari_camelyon.annotations.curves import spline_outline
+from napari_camelyon.annotations.formats import FORMATS, read, write
+from napari_camelyon.annotations.geojson import annotation_from_region, from_geojson, to_geojson
+from napari_camelyon.annotations.meaning import (
+    CAMELYON16,
+    CAMELYON17,
+    GroupProfile,
+    ProfileChoice,
+    area_mm2,
+    choose_profile,
+    greatest_diameter_um,
+    group_colour,
+    meaning_of,
+    region_from,
+    tumour_region,
+)
+from napari_camelyon.annotations.model import (
+    AREA_KINDS,
+    POINT_KINDS,
+    Annotation,
+    AnnotationSet,
+    Group,
+    Kind,
+    Part,
+    Problem,
+    Source,
+    add_annotations,
+    make_annotation,
+    remove_annotations,
+    replace_annotation,
+    same_annotation,
+    with_groups,
+)
+from napari_camelyon.annotations.regions import outline, outline_rings, region_of, ring_region
+
+__all__ = [
+    "AREA_KINDS",
+    "CAMELYON16",
+    "CAMELYON17",
+    "FORMATS",
+    "POINT_KINDS",
+    "Annotation",
+    "AnnotationSet",
+    "Group",
+    "GroupProfile",
+    "Kind",
+    "Part",
+    "Problem",
+    "ProfileChoice",
+    "Source",
+    "add_annotations",
+    "annotation_from_region",
+    "area_mm2",
+    "check",
+    "choose_profile",
+    "from_geojson",
+    "greatest_diameter_um",
+    "group_colour",
+    "make_annotation",
+    "meaning_of",
+    "outline",
+    "outline_rings",
+    "read",
+    "region_from",
+    "region_of",
+    "remove_annotations",
+    "replace_annotation",
+    "ring_region",
+    "same_annotation",
+    "spline_outline",
+    "to_geojson",
+    "tumour_region",
+    "with_groups",
+    "write",
+]

@@ -1,0 +1,1 @@
+"""What napari.yaml points at: thin functions; the heavy imports come when they are called."""

@@ -1,0 +1,64 @@
+"""Menu entries."""
+
+from pathlib import Path
+
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFileDialog, QLabel, QVBoxLayout
+
+from napari_camelyon.widgets.opening import open_paths
+from napari_camelyon.widgets.reader_settings import (
+    SLIDE_EXTENSIONS,
+    default_extensions,
+    set_default_reader,
+)
+
+__all__ = ["default_reader_dialog", "open_slide_dialog"]
+
+_FILES = (
+    "Slides and annotations (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.bif *.vms *.vmu *.dcm "
+    "*.svslide *.xml *.geojson *.json);;All files (*)"
+)
+
+
+def open_slide_dialog(viewer: Viewer) -> None:
+    """Ask for slides and annotations and open them; napari does not ask for a reader then."""
+    parent = viewer.window._qt_window  # noqa: SLF001
+    names, _ = QFileDialog.getOpenFileNames(parent, "Open slides and annotations", "", _FILES)
+    open_paths(viewer, [Path(name) for name in names])
+
+
+def default_reader_dialog(viewer: Viewer) -> None:
+    """Let the person choose the extensions that napari opens with us without asking."""
+    dialog = default_reader_form(viewer.window._qt_window)  # noqa: SLF001
+    dialog.exec()
+
+
+def default_reader_form(parent: object = None) -> QDialog:
+    """Return the dialog of `default_reader_dialog`; accepting it writes napari's settings."""
+    dialog = QDialog(parent)
+    dialog.setWindowTitle("Open by default with napari-camelyon")
+    layout = QVBoxLayout(dialog)
+    text = QLabel(
+        "Several plugins can read these files, so napari asks each time. Ticked ones are opened "
+        "as slides or annotations without asking. The choice is kept in napari's settings."
+    )
+    text.setWordWrap(True)
+    layout.addWidget(text)
+    chosen = set(default_extensions())
+    boxes = {extension: QCheckBox(f"*.{extension}") for extension in SLIDE_EXTENSIONS}
+    for extension, box in boxes.items():
+        box.setChecked(extension in chosen)
+        layout.addWidget(box)
+    buttons = QDialogButtonBox(
+        QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
+    )
+    layout.addWidget(buttons)
+
+    def keep() -> None:
+        for on in (True, False):
+            set_default_reader([e for e, box in boxes.items() if box.isChecked() is on], on=on)
+        dialog.accept()
+
+    buttons.accepted.connect(keep)
+    buttons.rejected.connect(dialog.reject)
+    return dialog
