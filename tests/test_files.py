@@ -47,9 +47,14 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
 def test_what_goes_wrong_while_writing_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "result.json"
     path.write_text("old")
-    with pytest.raises(type(error)), atomic_file(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def fail_halfway():
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_halfway()
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["result.json"]
 
@@ -132,9 +137,14 @@ def test_what_goes_wrong_while_filling_leaves_the_old_folder(tmp_path, error):
     store = tmp_path / "heatmap.zarr"
     with atomic_folder(store) as fresh:
         (fresh / "old").write_text("old")
-    with pytest.raises(type(error)), atomic_folder(store) as fresh:
-        (fresh / "new").write_text("half")
-        raise error
+
+    def fail_halfway():
+        with atomic_folder(store) as fresh:
+            (fresh / "new").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_halfway()
     assert names_in(store) == ["old"]
     assert names_in(tmp_path) == ["heatmap.zarr"]
 
