@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox
 from napari.qt.threading import WorkerBase, thread_worker
@@ -20,9 +21,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
-from napari_camelyon.widgets.run_worker import Planned, RunRequest, predict_slide
+from napari_camelyon.widgets.run_worker import Planned, predict_slide
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
     CLASS_TITLES,
@@ -30,6 +32,9 @@ from napari_camelyon.widgets.style import (
     note,
     set_chip,
 )
+
+if TYPE_CHECKING:
+    from napari_camelyon.inference import Update
 
 __all__ = ["InferenceDock"]
 
@@ -65,9 +70,9 @@ class InferenceDock(QWidget):
         """Whether a run is under way."""
         return self._worker is not None
 
-    def request(self) -> RunRequest:
+    def request(self) -> PredictRequest:
         """Return what the form says now."""
-        return RunRequest(
+        return PredictRequest(
             model_path=self._model_paths[self.form["model"].value],
             stride_um=self.form["stride_um"].value or None,
             min_tissue_fraction=self.form["min_tissue_percent"].value / 100,
@@ -148,9 +153,9 @@ class InferenceDock(QWidget):
         self._view.node_updated.emit(name)
         worker.start()
 
-    def _on_yielded(self, value: object) -> None:
+    def _on_yielded(self, value: "Planned | Update") -> None:
         node = self._running
-        if node is None:
+        if node is None or self._activity is None:
             return
         if isinstance(value, Planned):
             total = value.patch_grid.patch_count

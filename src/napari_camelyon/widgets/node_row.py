@@ -150,9 +150,7 @@ def _paint_heatmap(picture: QPixmap, heatmap: Heatmap, node: NodeView) -> None:
     zoom_y = picture.height() / node.slide.height_px
     left, top = heatmap.grid.centres((-0.5, -0.5))
     right, bottom = heatmap.grid.centres((values.shape[0] - 0.5, values.shape[1] - 0.5))
-    place = QRectF(
-        left * zoom_x, top * zoom_y, (right - left) * zoom_x, (bottom - top) * zoom_y
-    )
+    place = QRectF(left * zoom_x, top * zoom_y, (right - left) * zoom_x, (bottom - top) * zoom_y)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
     painter.drawImage(place, _to_qimage(overlay))
