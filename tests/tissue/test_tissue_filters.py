@@ -21,8 +21,12 @@ def literal_statistics(patch):
     gradient = []
     for r in range(rows):
         for c in range(columns):
-            down = sum(w * (at(r + 1, c + d) - at(r - 1, c + d)) for d, w in ((-1, 1), (0, 2), (1, 1)))
-            right = sum(w * (at(r + d, c + 1) - at(r + d, c - 1)) for d, w in ((-1, 1), (0, 2), (1, 1)))
+            down = sum(
+                w * (at(r + 1, c + d) - at(r - 1, c + d)) for d, w in ((-1, 1), (0, 2), (1, 1))
+            )
+            right = sum(
+                w * (at(r + d, c + 1) - at(r + d, c - 1)) for d, w in ((-1, 1), (0, 2), (1, 1))
+            )
             gradient.append((down**2 + right**2) ** 0.5 / 8)
     pixels = [[int(v) for v in p] for r in patch for p in r]
     tissue = [p for p in pixels if max(p) - min(p) > 15]

@@ -98,3 +98,78 @@ def _film(paths: list[Path], out: Path | None) -> None:
     viewer.close()
     if failed:
         raise CamelyonError(f"No result for {', '.join(failed)}: {view.nodes[failed[0]].problem}")
+
+
+class _Screenshots:
+    """Numbered pictures of the whole window in one folder."""
+
+    def __init__(self, viewer: "Viewer", folder: Path) -> None:
+        self._viewer = viewer
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, name: str) -> None:
+        _let_events_through(400)
+        self._viewer.screenshot(str(self._folder / f"{name}.png"), canvas_only=False, flash=False)
+
+
+def _largest(view: "PatientView") -> str:
+    """Return the slide with the most pixels: on it one sees the heatmap grow."""
+    return max(view.nodes, key=lambda name: view.nodes[name].slide.width_px)
+
+
+def _share_done(view: "PatientView", name: str) -> float:
+    heatmap = view.nodes[name].heatmap
+    return 0.0 if heatmap is None else heatmap.computed_share or 0.0
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        _let_events_through(50)
+
+
+def _let_events_through(milliseconds: int) -> None:
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
+
+
+def _print_patient(view: "PatientView") -> None:
+    width = max(len(name) for name in view.nodes)
+    click.echo(f"\n{'node':{width}}  class     size")
+    for name, node in view.nodes.items():
+        result = node.result
+        if result is None:
+            click.echo(f"{name:{width}}  –         {node.problem or node.status}")
+            continue
+        size = f"{result.diameter_mm:.2f} mm" if result.diameter_mm else "–"
+        click.echo(f"{name:{width}}  {result.node_class:8}  {size}")
+    patient = view.stage()
+    if patient is not None:
+        click.echo(f"\n{patient.statement}. {' '.join(patient.reasons)}")
+    click.echo("Synthetic slides; research software, not a medical device.\n")
+
+
+def _has_display() -> bool:
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _again_under_xvfb(out: Path, seed: int) -> None:
+    xvfb = shutil.which("xvfb-run")
+    if xvfb is None:
+        raise CamelyonError(
+            "There is no display, and xvfb-run, which makes a virtual one, is missing. "
+            "Type: apt-get install xvfb xauth"
+        )
+    command = [sys.executable, "-m", "napari_camelyon", "demo", "--out", str(out)]
+    finished = subprocess.run(
+        [xvfb, "-a", "-s", f"-screen 0 {_SCREEN}", *command, "--seed", str(seed), "--headless"],
+        env={**os.environ, _INSIDE_XVFB: "1", "QT_QPA_PLATFORM": "xcb"},
+        check=False,
+    )
+    if finished.returncode:
+        raise SystemExit(finished.returncode)

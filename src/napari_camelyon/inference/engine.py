@@ -196,8 +196,8 @@ def predict_patches(
         outputs = module(pixels.float() * scale + offset)
         if outputs.ndim == 1:
             outputs = outputs[:, None]
-        expected = 1 if spec.activation == "sigmoid" and len(spec.class_names) == 2 else None
-        if outputs.shape[1:] not in {(len(spec.class_names),), (expected,)}:
+        allowed = {len(spec.class_names), 1 if spec.activation == "sigmoid" else 0}
+        if outputs.ndim != 2 or outputs.shape[1] not in allowed:
             raise ModelError(
                 f"The model {model.path} returns {tuple(outputs.shape[1:])} values a patch, but "
                 f"its specification names {len(spec.class_names)} classes."

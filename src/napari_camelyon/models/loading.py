@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.files import file_sha256
-from napari_camelyon.models.networks import TissueNet
+from napari_camelyon.models.triton_import import import_triton_apart
 from napari_camelyon.models.wsinfer import read_wsinfer_spec
 from napari_camelyon.specs import ModelSpec, read_model_spec
 
@@ -113,6 +113,8 @@ def load_model(
 
 
 def _load_bundled(folder: Path) -> Model:
+    from napari_camelyon.models.networks import TissueNet
+
     weights = folder / "model.safetensors"
     module = TissueNet()
     _load_into(module, _read_state_dict(weights), weights)
@@ -133,7 +135,7 @@ def _load_wsinfer(folder: Path, spec: ModelSpec | None, tumour_class: str | None
     try:
         with warnings.catch_warnings():
             # TorchScript is on its way out of torch, but it is what the zoo is made of.
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
             module = torch.jit.load(weights, map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise ModelError(
@@ -177,8 +179,6 @@ def _strip_wrapping(state: StateDict) -> StateDict:
 
 
 def _resnet_for(state: StateDict, path: Path) -> nn.Module:
-    from torchvision.models import resnet18, resnet34, resnet50
-
     if "conv1.weight" not in state or "layer4.0.conv1.weight" not in state:
         raise ModelError(
             f"The tensors in {path} are not those of a torchvision ResNet (first names: "
@@ -191,6 +191,9 @@ def _resnet_for(state: StateDict, path: Path) -> nn.Module:
             f"The ResNet in {path} has no linear classifier named fc; a backbone alone cannot "
             "tell tumour from normal."
         )
+    import_triton_apart()
+    from torchvision.models import resnet18, resnet34, resnet50
+
     if "layer1.0.conv3.weight" in state:
         build = resnet50
     elif "layer1.2.conv1.weight" in state:

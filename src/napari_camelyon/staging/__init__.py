@@ -12,9 +12,17 @@ from napari_camelyon.staging.nodes import (
     classify_node,
     parse_node_class,
 )
-from napari_camelyon.staging.patients import STAGES, PatientResult, Stage, stage_patient
+from napari_camelyon.staging.patients import (
+    EXPECTED_NODES,
+    STAGES,
+    PatientResult,
+    Stage,
+    stage_of_counts,
+    stage_patient,
+)
 
 __all__ = [
+    "EXPECTED_NODES",
     "ITC_LIMIT_MM",
     "MICRO_LIMIT_MM",
     "NODE_CLASSES",
@@ -29,6 +37,7 @@ __all__ = [
     "parse_node_class",
     "read_lesions",
     "read_node",
+    "stage_of_counts",
     "stage_patient",
     "write_lesions",
     "write_node",

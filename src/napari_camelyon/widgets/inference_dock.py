@@ -56,8 +56,7 @@ class InferenceDock(QWidget):
         self._view.nodes_changed.connect(self._show_slide)
         self._view.node_updated.connect(self._show_result)
         self._show_slide()
-        main_window = napari_viewer.window._qt_window  # noqa: SLF001
-        main_window.installEventFilter(self)
+        self._view.viewer.window._qt_window.installEventFilter(self)
 
     # -- what is asked for ----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPixm
 from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
 
 from napari_camelyon.heatmaps import Heatmap
-from napari_camelyon.staging import ITC_LIMIT_MM, MACRO_LIMIT_MM
+from napari_camelyon.staging import ITC_LIMIT_MM, MICRO_LIMIT_MM
 from napari_camelyon.widgets.patient_view import NodeView
 from napari_camelyon.widgets.style import CLASS_COLOURS, CLASS_TITLES, chip, note, set_chip
 
@@ -49,7 +49,7 @@ class SizeBar(QWidget):
         font = painter.font()
         font.setPointSizeF(7)
         painter.setFont(font)
-        for limit in (ITC_LIMIT_MM, MACRO_LIMIT_MM):
+        for limit in (ITC_LIMIT_MM, MICRO_LIMIT_MM):
             x = self._x(limit)
             painter.drawLine(QPointF(x, 0), QPointF(x, 10))
             painter.drawText(

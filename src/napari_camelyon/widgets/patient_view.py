@@ -27,9 +27,9 @@ from napari_camelyon.staging import (
     stage_patient,
 )
 from napari_camelyon.tissue import PatchGrid
-from napari_camelyon.widgets.napari_compat import camera, canvas_size_px
+from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
-from napari_camelyon.widgets.slide_layer import slide_layer
+from napari_camelyon.widgets.slide_layer import show_whole_slide, slide_layer
 
 __all__ = ["NodeView", "PatientView", "patient_view"]
 
@@ -139,7 +139,7 @@ class PatientView:
                 if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
                     _assign_to_slide(layer, node.slide)
             _raise_annotations(self.viewer)
-        self.viewer.reset_view()
+        self._show_whole(node)
         self.shown_changed.emit()
 
     def remove(self, name: str) -> None:
@@ -164,7 +164,7 @@ class PatientView:
         for layer in (*node.put_away, *_layers_of(self.viewer, name)):
             _assign_to_slide(layer, node.slide)
         if self.shown == name:
-            self.viewer.reset_view()
+            self._show_whole(node)
         self.nodes_changed.emit()
 
     @property
@@ -221,7 +221,7 @@ class PatientView:
         node = self.nodes[name]
         deciding = node.result.deciding_lesion if node.result is not None else None
         if deciding is None:
-            self.viewer.reset_view()
+            self._show_whole(node)
             return
         lesion = next(lesion for lesion in node.lesions if lesion.id == deciding)
         corners = slide_to_layer(np.reshape(lesion.bounding_box, (2, 2)))
@@ -250,6 +250,12 @@ class PatientView:
                     layer for layer in node.put_away if _meta(layer).get("kind") not in kinds
                 ]
                 node.put_away.extend(fresh)
+
+    def _show_whole(self, node: NodeView) -> None:
+        scale_bar(self.viewer).visible = True
+        for layer in _layers_of(self.viewer, node.slide.name):
+            if _meta(layer).get("kind") == "slide":
+                show_whole_slide(self.viewer, node.slide, layer)
 
     def _put_away_shown(self) -> None:
         node = self.shown_node
@@ -299,6 +305,8 @@ _VIEWS: WeakKeyDictionary[Viewer, PatientView] = WeakKeyDictionary()
 
 def patient_view(viewer: Viewer) -> PatientView:
     """Return the patient that belongs to a viewer, made on first use."""
+    # napari hands plugins a proxy, another one each time; the viewer behind it is what lasts.
+    viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _VIEWS:
         _VIEWS[viewer] = PatientView(viewer)
     return _VIEWS[viewer]

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_camelyon.cohort import write_patient
+#from napari_camelyon.cohort import write_patient
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.widgets.node_row import NodeRow
 from napari_camelyon.widgets.patient_view import patient_view

@@ -1,0 +1,89 @@
+"""Exact outlines of deposits, their greatest diameter, and their text in ASAP's format."""
+
+from dataclasses import replace
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
+from skimage.measure import find_contours
+
+from napari_camelyon.synthetic.anatomy import Deposit, depth_in_deposit
+
+__all__ = ["asap_xml", "deposit_outlines", "greatest_diameter", "with_greatest_diameter"]
+
+Ring = NDArray[np.float64]
+
+
+def deposit_outlines(deposit: Deposit) -> tuple[list[Ring], list[Ring]]:
+    """Trace the border of a deposit.
+
+    Returns
+    -------
+    outer, holes : lists of ndarray of float64, shape (n, 2)
+        Closed rings (the first point is not repeated) of points ``(x, y)`` in µm from the
+        slide's corner; linear between points at most a fiftieth of the deposit's width apart.
+    """
+    step = min(2.0, deposit.length_um * deposit.aspect / 50)
+    reach = deposit.length_um * (0.5 + 0.5 * deposit.roughness) + 4 * step
+    x = deposit.x_um + np.arange(-reach, reach + step, step)
+    y = deposit.y_um + np.arange(-reach, reach + step, step)
+    depth = depth_in_deposit(deposit, x, y).astype(np.float64)
+    outer, holes = [], []
+    for contour in find_contours(depth, 0.0, positive_orientation="high"):
+        ring = np.stack([x[0] + contour[:, 1] * step, y[0] + contour[:, 0] * step], axis=1)[:-1]
+        area = _signed_area(ring)
+        if abs(area) > 4 * step**2:
+            (holes if area > 0 else outer).append(ring)
+    return outer, holes
+
+
+def greatest_diameter(rings: list[Ring]) -> float:
+    """Return the greatest distance of two points of the largest ring (its Feret diameter)."""
+    largest = max(rings, key=lambda ring: abs(_signed_area(ring)))
+    return float(pdist(largest[ConvexHull(largest).vertices]).max())
+
+
+def with_greatest_diameter(deposit: Deposit, diameter_um: float) -> Deposit:
+    """Return the same shape at the size whose outline has this greatest diameter."""
+    outer, _ = deposit_outlines(deposit)
+    factor = diameter_um / greatest_diameter(outer)
+    return replace(deposit, length_um=deposit.length_um * factor)
+
+
+def asap_xml(rings: list[tuple[str, Ring]]) -> str:
+    """Return rings as ASAP XML.
+
+    Parameters
+    ----------
+    rings : list of (group, ring)
+        The group ("metastases", or "normal" for a hole, as in CAMELYON17) and points ``(x, y)``
+        in level-0 pixels from the slide's corner.
+    """
+    colours = {"metastases": "#ff0000", "normal": "#00ff00"}
+    lines = ['<?xml version="1.0"?>', "<ASAP_Annotations>", "  <Annotations>"]
+    for number, (group, ring) in enumerate(rings):
+        lines.append(
+            f'    <Annotation Name="Annotation {number}" Type="Polygon" '
+            f"PartOfGroup={quoteattr(group)} Color={quoteattr(colours[group])}>"
+        )
+        lines.append("      <Coordinates>")
+        lines += [
+            f'        <Coordinate Order="{order}" X="{x:.4f}" Y="{y:.4f}" />'
+            for order, (x, y) in enumerate(ring)
+        ]
+        lines += ["      </Coordinates>", "    </Annotation>"]
+    lines += ["  </Annotations>", "  <AnnotationGroups>"]
+    lines += [
+        f'    <Group Name="{group}" PartOfGroup="None" Color="{colour}"><Attributes /></Group>'
+        for group, colour in colours.items()
+        if any(name == group for name, _ in rings)
+    ]
+    lines += ["  </AnnotationGroups>", "</ASAP_Annotations>", ""]
+    return "\n".join(lines)
+
+
+def _signed_area(ring: Ring) -> float:
+    x, y = ring[:, 0], ring[:, 1]
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
