@@ -121,7 +121,7 @@ def run(
     wanted = patch_grid.selected & np.isnan(heatmap.values)
     total = int(wanted.sum())
     patch_px = model.spec.patch_px
-    module = model.module.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = model.module.to(target).to(memory_format=torch.channels_last)
     done = 0
     started = time.perf_counter()
     reader = ThreadPoolExecutor(read_threads, thread_name_prefix="read-patches")

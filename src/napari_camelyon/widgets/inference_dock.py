@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.run_worker import Planned, predict_slide
 from napari_camelyon.widgets.style import (
@@ -165,7 +166,6 @@ class InferenceDock(QWidget):
             self._activity.set_description(node.slide.name)
             self.status.setText(f"{total:,} patches" if total else "No tissue found on this slide.")
             return
-        self._activity.update(len(value.cells))
         now = time.monotonic()
         if now - self._last_drawn < _REFRESH_S and value.done < value.total:
             return
@@ -178,6 +178,8 @@ class InferenceDock(QWidget):
         node.status = f"running {value.done / value.total:.0%}"
         self._view.refresh_heatmap(node)
         self._view.node_updated.emit(node.slide.name)
+        # Last, for it lets events through: the end of the run may be dealt with inside.
+        self._activity.update(value.done - self._activity.n)
 
     def _on_returned(self, _value: object = None) -> None:
         if self._running is not None:
@@ -261,6 +263,8 @@ class InferenceDock(QWidget):
             labels=True,
         )
         self.form.native.layout().setContentsMargins(0, 0, 0, 0)
+        # Otherwise the form is what gives way when a window is low.
+        self.form.native.setMinimumHeight(self.form.native.sizeHint().height())
         load = QPushButton("Load model file …")
         load.clicked.connect(self._ask_for_model_file)
         load_folder = QPushButton("WSInfer folder …")
@@ -346,7 +350,15 @@ class InferenceDock(QWidget):
                 CLASS_COLOURS[result.node_class],
                 size_pt=12,
             )
-            self.result_text.setText(result.reasons[0] if result.reasons else "")
+            self.result_text.setText(_finding(result))
+            self.result_text.setToolTip("\n".join(result.reasons))
+
+
+def _finding(result: NodeResult) -> str:
+    if result.diameter_mm is None:
+        return "no lesion found"
+    count = f"{result.lesions} lesion{'s' if result.lesions != 1 else ''}"
+    return f"{count}, the largest {result.diameter_mm:.2f} ± {result.margin_mm:.2f} mm"
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

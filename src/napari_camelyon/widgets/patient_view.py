@@ -318,7 +318,7 @@ class PatientView:
 
     def _on_layer_inserted(self, event: object) -> None:
         if not self._arranging:
-            self._adopt(event.value)  # type: ignore[attr-defined]
+            self._adopt(event.value)
 
     def _adopt(self, layer: Layer) -> None:
         """Take in a layer that one of our readers has put into the viewer."""
