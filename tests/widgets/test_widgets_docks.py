@@ -41,6 +41,12 @@ def finish(qtbot, dock):
     qtbot.waitUntil(lambda: not dock.is_running and not dock._waiting, timeout=RUN_MS)
 
 
+def wait_for_values(qtbot, node):
+    qtbot.waitUntil(
+        lambda: node.heatmap is not None and node.heatmap.computed_cells > 0, timeout=RUN_MS
+    )
+
+
 @pytest.mark.parametrize("xml_first", [False, True], ids=["slide first", "XML first"])
 def test_slide_and_outline_open_in_any_order_and_fit(docked, tissue_slide, outline, xml_first):
     viewer, _, _ = docked
@@ -100,9 +106,7 @@ def test_cancelling_keeps_what_was_computed_and_says_so(docked, tissue_slide, qt
     inference.run_shown()
     view = patient_view(viewer)
     node = view.nodes["node_1"]
-    qtbot.waitUntil(
-        lambda: node.heatmap is not None and node.heatmap.computed_cells > 0, timeout=RUN_MS
-    )
+    wait_for_values(qtbot, node)
     qtbot.mouseClick(inference.cancel_button, Qt.MouseButton.LeftButton)
     finish(qtbot, inference)
     assert node.status.startswith("stopped at")
@@ -117,9 +121,7 @@ def test_closing_the_window_in_the_middle_of_a_run_stops_it(docked, tissue_slide
     inference.form["stride_um"].value = 8
     inference.run_shown()
     node = patient_view(viewer).nodes["node_1"]
-    qtbot.waitUntil(
-        lambda: node.heatmap is not None and node.heatmap.computed_cells > 0, timeout=RUN_MS
-    )
+    wait_for_values(qtbot, node)
     viewer.close()
     assert not any(thread.name.startswith("read-patches") for thread in threading.enumerate())
     computed = node.heatmap.computed_cells
@@ -199,9 +201,8 @@ def test_unknown_pixel_size_is_asked_for_and_layers_take_it_on(
     inference.run_shown()
     finish(qtbot, inference)
     assert view.nodes["nompp"].slide.mpp == (0.5, 0.5)
-    assert {
-        tuple(layer.scale) for layer in viewer.layers if layer.name != "tumour probability"
-    } == {(0.5, 0.5)}
+    drawn = [layer for layer in viewer.layers if layer.name != "tumour probability"]
+    assert {tuple(layer.scale) for layer in drawn} == {(0.5, 0.5)}
     assert view.nodes["nompp"].result.node_class == "micro"
 
 

@@ -142,6 +142,17 @@ def _qt() -> Finding:
         )
     except RuntimeError:  # qtpy's own error when there is no binding at all
         return Finding("Qt", False, "no binding installed. Type: pip install 'napari[pyside6]'")
+    if (
+        qtpy.API_NAME == "PySide6"
+        and _version("PySide6") == "6.12.0"
+        and sys.version_info < (3, 12)
+    ):
+        return Finding(
+            "Qt",
+            False,
+            "PySide6 6.12.0 crashes on Python before 3.12 after some thousand repaints. Type: pip "
+            "install 'pyside6!=6.12.0'",
+        )
     return Finding("Qt", True, f"{qtpy.API_NAME} {qtpy.QT_VERSION}")
 
 

@@ -146,7 +146,12 @@ class InferenceDock(QWidget):
         # superqt's own: with napari's wrapper around it, an error in the thread makes another
         # one in napari (0.9.2), and a cancelled generator is left open with its reading threads.
         worker = create_worker(
-            predict_slide, node.slide, self.request(), self._cancel.is_set, _start_thread=False
+            predict_slide,
+            node.slide,
+            self.request(),
+            self._cancel.is_set,
+            _start_thread=False,
+            _ignore_errors=True,  # `_on_errored` tells them
         )
         worker.yielded.connect(self._on_yielded)
         worker.errored.connect(self._on_errored)
