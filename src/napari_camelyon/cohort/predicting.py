@@ -86,8 +86,8 @@ def predict_to_folder(
         As the rooms below do; nothing is written then, or what was there before stays.
     """
     # Importing torch takes seconds, and staging finished results needs none of it.
-    from napari_camelyon.inference import new_heatmap, run  # noqa: PLC0415
-    from napari_camelyon.models import load_model  # noqa: PLC0415
+    from napari_camelyon.inference import new_heatmap, run
+    from napari_camelyon.models import load_model
 
     model = load_model(request.model_path, tumour_class=request.tumour_class)
     with open_slide(slide_path, mpp=request.mpp) as slide:
