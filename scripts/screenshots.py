@@ -52,9 +52,11 @@ def walk(seed: int, out: Path) -> None:
 
     viewer, dock, _ = docked_viewer()
     viewer.window.resize(*WINDOW_PX)
+    wait(1000)  # slides are fitted into the canvas as it is then
     view = patient_view(viewer)
     open_paths(viewer, [*paths, *(path.with_suffix(".xml") for path in paths)])
     view.show(macro)
+    viewer.reset_view()
     wait(1500)
     take(viewer, out / "slide.png")
 
