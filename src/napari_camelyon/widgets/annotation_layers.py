@@ -137,6 +137,7 @@ def layer_data(
                         "shape_type": [shape_type for _, shape_type in drawings] or "polygon",
                         "edge_color": colour,
                         "face_color": "transparent",
+                        "opacity": 1.0,
                         "edge_width": _first_edge_width(shapes),
                         **_common(annotation_set, group, slide_id, mpp, shapes),
                     },
