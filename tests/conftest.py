@@ -11,7 +11,6 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-
 _PHILIPS_LEVEL = """<DataObject ObjectType="PixelDataRepresentation">
 <Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028" Element="0x0030" PMSVR="IDoubleArray">
 &quot;{y_mm:.9f}&quot; &quot;{x_mm:.9f}&quot;</Attribute>
@@ -163,6 +162,22 @@ def make_leica(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def damage_tile() -> Callable[[Path, int, int], None]:
+    """Overwrite the data of one tile of level 0, given its column and row."""
+
+    def damage(path: Path, column: int, row: int) -> None:
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages.first
+            index = row * -(-page.imagewidth // page.tilewidth) + column
+            offset, length = page.dataoffsets[index], page.databytecounts[index]
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(b"\xff" * length)
+
+    return damage
 
 
 def _pad(pixels: NDArray[np.uint8], tile_px: int) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from numpy.typing import NDArray
 
 
@@ -20,16 +19,12 @@ def noise() -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def damaged_slide(make_slide: Callable[..., Path], noise: NDArray[np.uint8]) -> Path:
-    """One level of noise in 64-px tiles; the tile at column 2, row 1 is overwritten."""
+def damaged_slide(
+    make_slide: Callable[..., Path],
+    damage_tile: Callable[[Path, int, int], None],
+    noise: NDArray[np.uint8],
+) -> Path:
+    """One level of noise in 64-px tiles, of which the one at column 2, row 1 is damaged."""
     path = make_slide(noise, factors=(1,), name="damaged")
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
-        tiles_a_row = -(-noise.shape[1] // 64)
-        offset, length = (
-            values[tiles_a_row + 2] for values in (page.dataoffsets, page.databytecounts)
-        )
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(b"\xff" * length)
+    damage_tile(path, 2, 1)
     return path

@@ -103,7 +103,7 @@ def test_padded_camelyon_sizes():
     ("base", "level", "expected"),
     [
         pytest.param((4443, 3567), (2221, 1783), (2.0, 2.0), id="Aperio drops the odd pixel"),
-        pytest.param((900, 600), (300, 200), (3.0, 3.0), id="thirds"),
+        pytest.param((1001, 700), (333, 233), (3.0, 3.0), id="thirds, rounded down"),
         pytest.param((1000, 800), (300, 240), (1000 / 300, 800 / 240), id="no whole number"),
         pytest.param((1000, 800), (500, 200), (2.0, 4.0), id="each axis by itself"),
     ],

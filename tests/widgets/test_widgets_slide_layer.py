@@ -16,8 +16,8 @@ from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_
 from napari_camelyon.widgets.slide_layer import add_slide_layer, slide_layer
 
 MARK_PX = 64
-MARKS_XY = [(104, 80), (4896, 104), (2496, 1648), (88, 3200), (4888, 3184)]
-ZOOMS = [8.0, 5.3, 4.0, 2.7, 2.0, 1.4, 1.0, 0.5]
+MARKS_XY = [(104, 80), (2501, 1649), (4889, 3187)]
+ZOOMS = [11.0, 8.0, 5.3, 2.7, 1.4, 0.5]
 """Level-0 pixels along x per screen pixel."""
 
 
@@ -90,9 +90,7 @@ def marked_pixels() -> NDArray[np.uint8]:
     ("factors", "mpp"),
     [
         pytest.param((1, 2, 4, 8), (0.25, 0.25), id="all levels stored"),
-        pytest.param((1, 4), (0.25, 0.25), id="levels missing"),
-        pytest.param((1, 2, 4, 8), (0.25, 0.3), id="pixels not square"),
-        pytest.param((1, 2, 4, 8), None, id="pixel size unknown"),
+        pytest.param((1, 4), (0.25, 0.3), id="levels missing and pixels not square"),
     ],
 )
 def test_marks_are_where_the_world_says_at_every_zoom(
@@ -103,13 +101,13 @@ def test_marks_are_where_the_world_says_at_every_zoom(
     path = make_slide(marked_pixels, factors=factors, mpp=mpp, tile_px=256)
     with open_slide(path) as slide:
         layer = add_slide_layer(viewer, slide)
+        layer.interpolation2d = "linear"  # whole screen pixels would hide small shifts
         for zoom in ZOOMS:
             for x_px, y_px in MARKS_XY:
                 shot = look_at(viewer, slide, (x_px + 3.7, y_px - 5.2), zoom)
                 levels_seen.add(layer.data_level)
                 off_px = np.abs(red_centroid(shot) - (x_px, y_px))
-                allowed_px = np.maximum(1.0, shot.px_a_screen_px / 2) + 0.05
-                assert (off_px <= allowed_px).all(), (zoom, (x_px, y_px), layer.data_level, off_px)
+                assert (off_px <= 1).all(), (zoom, (x_px, y_px), layer.data_level, off_px)
         assert levels_seen == {0, 1, 2, 3}
         viewer.layers.clear()
 
@@ -170,12 +168,11 @@ def test_what_was_scanned_is_in_view_not_its_empty_margin(make_napari_viewer, ma
 
 @pytest.mark.gui
 def test_damage_is_shown_and_told_once_and_the_window_lives(
-    make_napari_viewer, make_slide, tmp_path
+    make_napari_viewer, make_slide, damage_tile
 ):
-    path = tmp_path / "damaged.tif"
     pixels = np.full((512, 512, 3), 200, dtype=np.uint8)
-    content = make_slide(pixels, factors=(1,), tile_px=256).read_bytes()
-    path.write_bytes(content[:-40])  # the end of the last tile
+    path = make_slide(pixels, factors=(1,), tile_px=256)
+    damage_tile(path, 1, 1)
     viewer = make_napari_viewer(show=True)
     told = len(notification_manager.records)
     with open_slide(path) as slide:

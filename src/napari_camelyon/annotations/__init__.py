@@ -19,6 +19,7 @@ from napari_camelyon.annotations.meaning import (
 )
 from napari_camelyon.annotations.model import (
     AREA_KINDS,
+    FARTHEST_PX,
     POINT_KINDS,
     Annotation,
     AnnotationSet,
@@ -40,6 +41,7 @@ __all__ = [
     "AREA_KINDS",
     "CAMELYON16",
     "CAMELYON17",
+    "FARTHEST_PX",
     "FORMATS",
     "POINT_KINDS",
     "Annotation",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from napari_camelyon import __version__
 from napari_camelyon.errors import CamelyonError
@@ -69,7 +70,7 @@ def report(findings: list[Finding]) -> str:
         "",
         *(f"{'ok ' if item.fine else 'BAD'} {item.subject}: {item.text}" for item in findings),
     ]
-    home = os.path.expanduser("~")
+    home = str(Path.home())
     return "\n".join(lines).replace(home, "~")
 
 

@@ -1,6 +1,7 @@
 """The commands of ``napari-camelyon``. Heavy imports wait until a command needs them."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ _DISCLAIMER = "Research software, not a medical device."
 class _ExplainingGroup(click.Group):
     """Prints the sentence of a CamelyonError instead of a traceback, and exits with 1."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: D102
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except CamelyonError as error:
@@ -86,7 +87,7 @@ def info(slide: Path, as_json: bool) -> None:
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
-def predict(  # noqa: D417
+def predict(
     slides: tuple[Path, ...],
     out: Path,
     model: Path | None,
@@ -147,10 +148,12 @@ def stage(source: Path, nodes: int | None, as_json: bool) -> None:
 
     patients = stage_source(source, expected_nodes=nodes)
     if as_json:
-        click.echo(json.dumps([item.to_json() for item in patients], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([asdict(item) for item in patients], indent=2, ensure_ascii=False))
         return
     for patient in patients:
-        click.echo(f"{patient.name}: {patient.result.describe()}")
+        for name, node_class in patient.nodes.items():
+            click.echo(f"  {name}  {node_class or 'no result'}")
+        click.echo(f"{patient.name}: {patient.statement}. {' '.join(patient.reasons)}")
     click.echo(_DISCLAIMER)
 
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.files import file_sha256
-from napari_camelyon.models.networks import TissueNet
 from napari_camelyon.models.triton_import import import_triton_apart
 from napari_camelyon.models.wsinfer import read_wsinfer_spec
 from napari_camelyon.specs import ModelSpec, read_model_spec
@@ -105,8 +104,7 @@ def load_model(
             "WSInfer folder."
         )
     state = _strip_wrapping(_read_state_dict(path))
-    module = _resnet_for(state, path)
-    outputs = module.fc.out_features
+    module, outputs = _resnet_for(state, path)
     found = spec or _spec_beside(path) or replace(REFERENCE_SPEC, name=path.stem)
     found = _fit_spec(found, outputs, tumour_class, path)
     _load_into(module, state, path)
@@ -114,6 +112,8 @@ def load_model(
 
 
 def _load_bundled(folder: Path) -> Model:
+    from napari_camelyon.models.networks import TissueNet
+
     weights = folder / "model.safetensors"
     module = TissueNet()
     _load_into(module, _read_state_dict(weights), weights)
@@ -134,8 +134,8 @@ def _load_wsinfer(folder: Path, spec: ModelSpec | None, tumour_class: str | None
     try:
         with warnings.catch_warnings():
             # TorchScript is on its way out of torch, but it is what the zoo is made of.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            module = torch.jit.load(weights, map_location="cpu")
+            warnings.simplefilter("ignore", FutureWarning)
+            module = torch.jit.load(weights, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"{weights} is no readable TorchScript program ({_first_line(error)}). "
@@ -177,7 +177,8 @@ def _strip_wrapping(state: StateDict) -> StateDict:
     return state
 
 
-def _resnet_for(state: StateDict, path: Path) -> nn.Module:
+def _resnet_for(state: StateDict, path: Path) -> tuple[nn.Module, int]:
+    """Return the network that the tensors belong to, and its number of outputs."""
     if "conv1.weight" not in state or "layer4.0.conv1.weight" not in state:
         raise ModelError(
             f"The tensors in {path} are not those of a torchvision ResNet (first names: "
@@ -199,7 +200,8 @@ def _resnet_for(state: StateDict, path: Path) -> nn.Module:
         build = resnet34
     else:
         build = resnet18
-    return build(weights=None, num_classes=head.shape[0])
+    outputs = int(head.shape[0])
+    return build(weights=None, num_classes=outputs), outputs
 
 
 def _load_into(module: nn.Module, state: StateDict, path: Path) -> None:

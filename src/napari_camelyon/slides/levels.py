@@ -63,18 +63,19 @@ def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
     1. the nearest power of two, if dividing by it and rounding (down, up or to the nearest)
        explains the stored size;
     2. the power of two that explains the stored size as padded to whole tiles; the padding is
-       cut off. Once a level is seen to be padded, this comes first;
+       cut off;
     3. the nearest whole number, as in 1;
     4. the ratio of the sizes, each axis by itself.
     """
     base = stored[0]
     levels = [Level(base.width_px, base.height_px, 1.0, 1.0)]
-    rules = [_rounded_power_of_two, _padded_power_of_two, _rounded_whole_number]
     for level in stored[1:]:
-        found = ((rule, rule(base, level, levels[-1].downsample_x)) for rule in rules)
-        rule, factor = next((each for each in found if each[1] is not None), (None, None))
-        if rule is _padded_power_of_two:
-            rules = [_padded_power_of_two, _rounded_power_of_two, _rounded_whole_number]
+        previous = levels[-1].downsample_x
+        factor = (
+            _rounded_power_of_two(base, level, previous)
+            or _padded_power_of_two(base, level, previous)
+            or _rounded_whole_number(base, level, previous)
+        )
         if factor is None:
             levels.append(
                 Level(

@@ -4,7 +4,6 @@ A backend knows a file's levels and returns their pixels; where these lie on the
 business of `Slide`.
 """
 
-import math
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,15 +13,14 @@ from typing import TypeVar
 import numpy as np
 import openslide
 from numpy.typing import NDArray
-from PIL import Image
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.levels import StoredLevel
 
 __all__ = ["OpenSlideBackend", "detect_vendor"]
 
-# OpenSlide itself splits larger regions and then rounds the parts' places in level-0 pixels, which
-# leaves seams where the downsample it assumes is no whole number.
+# OpenSlide itself splits larger regions and cuts the fraction off the parts' places, which shifts
+# them by up to a level-0 pixel where the downsample it assumes is no whole number.
 _LARGEST_READ_PX = 4096
 
 _Result = TypeVar("_Result")
@@ -92,8 +90,7 @@ class OpenSlideBackend:
         column, row : int
             First pixel, in pixels of the level. Where the downsample that OpenSlide assumes is
             no whole number, OpenSlide places the region between pixels and interpolates: what is
-            returned is then off by at most half a level-0 pixel (one at the far edges), and
-            slightly smoothed.
+            returned is then off by at most half a level-0 pixel, and slightly smoothed.
         width, height : int
             Size in pixels of the level; the region must lie within the level.
 
@@ -117,7 +114,8 @@ class OpenSlideBackend:
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or other image beside the slide, shape (height, width, 3)."""
         return self._recovering(
-            lambda handle: _on_white(handle.associated_images[name]), f"its {name} image"
+            lambda handle: _on_white(np.asarray(handle.associated_images[name])),
+            f"its {name} image",
         )
 
     def close(self) -> None:
@@ -131,11 +129,20 @@ class OpenSlideBackend:
     ) -> NDArray[np.uint8]:
         height, width = shape[:2]
         stored = self.levels[level]
-        x_px = _place(column, width, stored.width_px, stored.downsample)
-        y_px = _place(row, height, stored.height_px, stored.downsample)
+        x_px, y_px = round(column * stored.downsample), round(row * stored.downsample)
+
+        def read(handle: openslide.OpenSlide) -> NDArray[np.uint8]:
+            rgba = np.array(handle.read_region((x_px, y_px), level, (width, height)))
+            # Placed between pixels, the last ones reach beyond the level's edge by a fraction and
+            # come out as partly transparent; their colour is right all the same.
+            if column + width == stored.width_px:
+                _make_opaque(rgba[:, -1])
+            if row + height == stored.height_px:
+                _make_opaque(rgba[-1])
+            return _on_white(rgba)
+
         return self._recovering(
-            lambda handle: _on_white(handle.read_region((x_px, y_px), level, (width, height))),
-            f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)",
+            read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)"
         )
 
     def _recovering(self, read: Callable[[openslide.OpenSlide], _Result], what: str) -> _Result:
@@ -180,14 +187,6 @@ def _open(path: Path) -> openslide.OpenSlide:
         raise SlideError(_cannot_open(path, error)) from error
 
 
-def _place(first: int, length: int, level_length: int, downsample: float) -> int:
-    """Return the level-0 coordinate at which OpenSlide begins with pixel `first` of a level."""
-    exact = first * downsample
-    # A region that ends with the level must not lie beyond its edge, be it by a quarter of a
-    # pixel, or its last row would be mixed with transparency.
-    return math.floor(exact) if first + length >= level_length else round(exact)
-
-
 def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
     return (
         f"{path} cannot be opened ({error}). It may be damaged, cut off or of an unsupported kind: "
@@ -195,8 +194,12 @@ def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
     )
 
 
-def _on_white(image: Image.Image) -> NDArray[np.uint8]:
-    rgba: NDArray[np.uint8] = np.asarray(image)
+def _make_opaque(edge: NDArray[np.uint8]) -> None:
+    alpha = edge[..., 3]
+    alpha[alpha > 0] = 255
+
+
+def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
         return rgba[..., :3]

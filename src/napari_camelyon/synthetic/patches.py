@@ -119,9 +119,7 @@ def draw_patches(
         )
         x_px = int(place[0] / bank.mpp) - patch_px // 2
         y_px = int(place[1] / bank.mpp) - patch_px // 2
-        window = paint_window(
-            node, phenotype, bank, x_px, y_px, patch_px, patch_px, margin_um=24.0
-        )
+        window = paint_window(node, phenotype, bank, x_px, y_px, patch_px, patch_px, margin_um=24.0)
         if window is None:
             continue
         if with_tumour:
@@ -184,7 +182,11 @@ def _tumour_place(
     centre = _somewhere(rng, ground, inside) or (plan.x_um, plan.y_um)
     small = rng.uniform() < 0.16
     length = float(rng.uniform(45, 150)) if small else float(rng.uniform(250, 900))
-    pattern = "sheet" if small else str(rng.choice(["sheet", "nests", "glands", "files"], p=[0.35, 0.4, 0.15, 0.1]))
+    pattern = (
+        "sheet"
+        if small
+        else str(rng.choice(["sheet", "nests", "glands", "files"], p=[0.35, 0.4, 0.15, 0.1]))
+    )
     deposit = Deposit(
         x_um=centre[0],
         y_um=centre[1],
@@ -206,7 +208,10 @@ def _tumour_place(
         centre[0] + far * np.cos(way) * (1.0 if small else 1.0),
         centre[1] + far * np.sin(way) * (1.0 if small else deposit.aspect),
     )
-    node = NodePlan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"deposits": (deposit,)})
+    node = NodePlan(
+        **{name: getattr(plan, name) for name in plan.__dataclass_fields__}
+        | {"deposits": (deposit,)}
+    )
     return node, f"tumour: {'cluster' if small else pattern}", place
 
 

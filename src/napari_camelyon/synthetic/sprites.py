@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from napari_camelyon.synthetic.cells import RED_CELL_UM, CellType
 
-__all__ = ["HAEMATOXYLIN", "EOSIN", "RED", "Sprite", "SpriteBank", "draw_bank", "draw_cell"]
+__all__ = ["EOSIN", "HAEMATOXYLIN", "RED", "Sprite", "SpriteBank", "draw_bank", "draw_cell"]
 
 HAEMATOXYLIN, EOSIN, RED = 0, 1, 2
 ANGLES = 16

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox
 from napari.qt.threading import WorkerBase, thread_worker
@@ -20,9 +21,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
-from napari_camelyon.widgets.run_worker import Planned, RunRequest, predict_slide
+from napari_camelyon.widgets.run_worker import Planned, predict_slide
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
     CLASS_TITLES,
@@ -30,6 +33,9 @@ from napari_camelyon.widgets.style import (
     note,
     set_chip,
 )
+
+if TYPE_CHECKING:
+    from napari_camelyon.inference import Update
 
 __all__ = ["InferenceDock"]
 
@@ -65,9 +71,9 @@ class InferenceDock(QWidget):
         """Whether a run is under way."""
         return self._worker is not None
 
-    def request(self) -> RunRequest:
+    def request(self) -> PredictRequest:
         """Return what the form says now."""
-        return RunRequest(
+        return PredictRequest(
             model_path=self._model_paths[self.form["model"].value],
             stride_um=self.form["stride_um"].value or None,
             min_tissue_fraction=self.form["min_tissue_percent"].value / 100,
@@ -148,9 +154,9 @@ class InferenceDock(QWidget):
         self._view.node_updated.emit(name)
         worker.start()
 
-    def _on_yielded(self, value: object) -> None:
+    def _on_yielded(self, value: "Planned | Update") -> None:
         node = self._running
-        if node is None:
+        if node is None or self._activity is None:
             return
         if isinstance(value, Planned):
             total = value.patch_grid.patch_count
@@ -160,7 +166,6 @@ class InferenceDock(QWidget):
             self._activity.set_description(node.slide.name)
             self.status.setText(f"{total:,} patches" if total else "No tissue found on this slide.")
             return
-        self._activity.update(len(value.cells))
         now = time.monotonic()
         if now - self._last_drawn < _REFRESH_S and value.done < value.total:
             return
@@ -173,6 +178,8 @@ class InferenceDock(QWidget):
         node.status = f"running {value.done / value.total:.0%}"
         self._view.refresh_heatmap(node)
         self._view.node_updated.emit(node.slide.name)
+        # Last, for it lets events through: the end of the run may be dealt with inside.
+        self._activity.update(value.done - self._activity.n)
 
     def _on_returned(self, _value: object = None) -> None:
         if self._running is not None:
@@ -256,6 +263,8 @@ class InferenceDock(QWidget):
             labels=True,
         )
         self.form.native.layout().setContentsMargins(0, 0, 0, 0)
+        # Otherwise the form is what gives way when a window is low.
+        self.form.native.setMinimumHeight(self.form.native.sizeHint().height())
         load = QPushButton("Load model file …")
         load.clicked.connect(self._ask_for_model_file)
         load_folder = QPushButton("WSInfer folder …")
@@ -341,7 +350,15 @@ class InferenceDock(QWidget):
                 CLASS_COLOURS[result.node_class],
                 size_pt=12,
             )
-            self.result_text.setText(result.reasons[0] if result.reasons else "")
+            self.result_text.setText(_finding(result))
+            self.result_text.setToolTip("\n".join(result.reasons))
+
+
+def _finding(result: NodeResult) -> str:
+    if result.diameter_mm is None:
+        return "no lesion found"
+    count = f"{result.lesions} lesion{'s' if result.lesions != 1 else ''}"
+    return f"{count}, the largest {result.diameter_mm:.2f} ± {result.margin_mm:.2f} mm"
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

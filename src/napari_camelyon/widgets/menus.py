@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFileDialog, QLabel, QVBoxLayout
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_camelyon.widgets.opening import open_paths
 from napari_camelyon.widgets.reader_settings import (
@@ -22,18 +30,18 @@ _FILES = (
 
 def open_slide_dialog(viewer: Viewer) -> None:
     """Ask for slides and annotations and open them; napari does not ask for a reader then."""
-    parent = viewer.window._qt_window  # noqa: SLF001
+    parent = viewer.window._qt_window
     names, _ = QFileDialog.getOpenFileNames(parent, "Open slides and annotations", "", _FILES)
     open_paths(viewer, [Path(name) for name in names])
 
 
 def default_reader_dialog(viewer: Viewer) -> None:
     """Let the person choose the extensions that napari opens with us without asking."""
-    dialog = default_reader_form(viewer.window._qt_window)  # noqa: SLF001
+    dialog = default_reader_form(viewer.window._qt_window)
     dialog.exec()
 
 
-def default_reader_form(parent: object = None) -> QDialog:
+def default_reader_form(parent: QWidget | None = None) -> QDialog:
     """Return the dialog of `default_reader_dialog`; accepting it writes napari's settings."""
     dialog = QDialog(parent)
     dialog.setWindowTitle("Open by default with napari-camelyon")
