@@ -138,13 +138,14 @@ class PatientView:
             return
         with self._arranging_layers():
             self._put_away_shown()
+            # Before the slide comes in: layers of different units are not drawn together.
+            for layer in list(self.viewer.layers):
+                if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
+                    _assign_to_slide(layer, node.slide)
             for layer in node.put_away:
                 self.viewer.layers.append(layer)
             node.put_away = []
             self.shown = name
-            for layer in list(self.viewer.layers):
-                if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
-                    _assign_to_slide(layer, node.slide)
             _raise_annotations(self.viewer)
         self._show_whole(node)
         self.shown_changed.emit()
