@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
@@ -260,7 +260,6 @@ def test_contours_are_those_of_scikit_image(values, threshold):
             assert polygon.intersects(shapely.Point(row, column))
 
 
-@settings(deadline=None)
 @given(
     small_fields | smooth_fields,
     st.sampled_from([16, 128, 200, 700]),
