@@ -11,16 +11,11 @@ from napari.layers import Image, Layer, Shapes
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_camelyon import annotations
+from napari_camelyon.annotations import OUTLINE_SCREEN_PX, annotations_from_layers, layer_data
+from napari_camelyon.annotations.triangulation import can_be_filled
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer, world_placement
-from napari_camelyon.widgets.annotation_layers import (
-    OUTLINE_SCREEN_PX,
-    annotations_from_layers,
-    keep_outlines_readable,
-    layer_data,
-    show_annotations,
-)
+from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
 from napari_camelyon.widgets.napari_compat import camera
-from napari_camelyon.widgets.triangulation import can_be_filled
 
 # In layer coordinates. bermuda 0.1.8 panics on it.
 PANICKING_RING = np.array([(1, 3), (5, 0), (4, 5), (4, 1), (2, 4), (1, 2), (4, 1)], np.float32)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import GeneratorWorker, create_worker
+from superqt.utils import WorkerBase, create_worker
 
 from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.errors import CamelyonError
@@ -53,7 +53,7 @@ class InferenceDock(QWidget):
         super().__init__()
         self._view = patient_view(napari_viewer)
         self._model_paths: dict[str, Path | None] = {_BUNDLED: None}
-        self._worker: GeneratorWorker | None = None
+        self._worker: WorkerBase[object] | None = None
         self._cancel = threading.Event()
         self._running: NodeView | None = None
         self._waiting: list[str] = []
@@ -212,7 +212,7 @@ class InferenceDock(QWidget):
             raise error
         show_error(str(error))
 
-    def _on_finished(self) -> None:
+    def _on_finished(self, _nothing: None = None) -> None:
         node, self._running, self._worker = self._running, None, None
         if self._activity is not None:
             self._activity.close()
