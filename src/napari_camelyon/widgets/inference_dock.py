@@ -3,7 +3,7 @@
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox
 from napari.utils import progress
@@ -53,7 +53,7 @@ class InferenceDock(QWidget):
         super().__init__()
         self._view = patient_view(napari_viewer)
         self._model_paths: dict[str, Path | None] = {_BUNDLED: None}
-        self._worker: WorkerBase[object] | None = None
+        self._worker: WorkerBase[Any] | None = None
         self._cancel = threading.Event()
         self._running: NodeView | None = None
         self._waiting: list[str] = []
