@@ -252,3 +252,16 @@ def test_a_vertex_put_in_renumbers_what_follows_and_keeps_its_numbers():
     assert saved == raw.replace(
         b'<Coordinate Order="1"', b'<Coordinate Order="1" X="9" Y="0.1" /><Coordinate Order="2"'
     )
+
+
+def test_the_last_vertex_of_a_file_without_white_space_goes_alone():
+    last = b'<Coordinate Order="3" X="7" Y="8"/>'
+    raw = (
+        b'<ASAP_Annotations><Annotations><Annotation Type="Polygon"><Coordinates>'
+        b'<Coordinate Order="0" X="1" Y="2"/><Coordinate Order="1" X="3" Y="4"/>'
+        b'<Coordinate Order="2" X="5" Y="1"/>' + last + b"</Coordinates></Annotation></Annotations>"
+        b"</ASAP_Annotations>"
+    )
+    before = read(raw)
+    shorter = replace(before.annotations[0], points=before.annotations[0].points[:-1])
+    assert asap_bytes(annotations.replace_annotation(before, shorter)) == raw.replace(last, b"")

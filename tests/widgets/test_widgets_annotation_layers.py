@@ -11,16 +11,11 @@ from napari.layers import Image, Layer, Shapes
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_camelyon import annotations
+from napari_camelyon.annotations import OUTLINE_SCREEN_PX, annotations_from_layers, layer_data
+from napari_camelyon.annotations.triangulation import can_be_filled
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer, world_placement
-from napari_camelyon.widgets.annotation_layers import (
-    OUTLINE_SCREEN_PX,
-    annotations_from_layers,
-    keep_outlines_readable,
-    layer_data,
-    show_annotations,
-)
+from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
 from napari_camelyon.widgets.napari_compat import camera
-from napari_camelyon.widgets.triangulation import can_be_filled
 
 # In layer coordinates. bermuda 0.1.8 panics on it.
 PANICKING_RING = np.array([(1, 3), (5, 0), (4, 5), (4, 1), (2, 4), (1, 2), (4, 1)], np.float32)
@@ -209,6 +204,17 @@ def test_deleted_drawn_copied_and_renamed():
     assert_allclose(new[6].points, EXACT, atol=0.01)
 
 
+def test_what_is_drawn_after_deleting_is_new():
+    made = in_set(annotations.make_annotation("polygon", EXACT, name="old", group="Tumor"))
+    (layer,) = layers_of(made)
+    layer.remove([0])
+    assert len(annotations_from_layers(made, [layer])) == 0
+    layer.add(EXACT[:, ::-1] + 7, shape_type="polygon")
+    (new,) = annotations_from_layers(made, [layer])
+    assert new.id != made.annotations[0].id
+    assert (new.name, new.group) == ("", "Tumor")
+
+
 def test_a_shape_pasted_into_the_layer_of_another_group_changes_group_or_is_a_copy():
     tumour = annotations.make_annotation("polygon", EXACT, group="Tumor")
     made = in_set(tumour, groups=["Tumor", "_2"])
@@ -217,9 +223,10 @@ def test_a_shape_pasted_into_the_layer_of_another_group_changes_group_or_is_a_co
     home._copy_data()
     other._clipboard = home._clipboard
     other._paste_data()
-    copied = annotations_from_layers(made, [home, other])
-    assert copied.annotations[0] is tumour
-    assert [a.group for a in copied] == ["Tumor", "_2"]
+    for layers in ([home, other], [other, home]):
+        copied = annotations_from_layers(made, layers)
+        assert copied.annotations[0] is tumour
+        assert [a.group for a in copied] == ["Tumor", "_2"]
 
     home.remove([0])
     moved = annotations_from_layers(made, [home, other])

@@ -188,6 +188,14 @@ def _qt() -> Finding:
         return Finding(
             "Qt", False, f"no binding imports ({error}). Type: pip install 'napari[pyside6]'"
         )
+    broken = qtpy.API_NAME == "PySide6" and _version("PySide6") == "6.12.0"
+    if broken and sys.version_info < (3, 12):
+        return Finding(
+            "Qt",
+            False,
+            "PySide6 6.12.0 crashes on Python before 3.12 after some thousand repaints. Type: pip "
+            "install 'pyside6!=6.12.0'",
+        )
     return Finding("Qt", True, f"{qtpy.API_NAME} {qtpy.QT_VERSION}")
 
 

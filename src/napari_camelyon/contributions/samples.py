@@ -14,11 +14,10 @@ def micrometastasis() -> list[LayerData]:
     """Return a synthetic lymph node with a micrometastasis, generated on first use."""
     from napari_camelyon.synthetic import make_patient
 
-    bar = progress(total=1, desc="Generating synthetic lymph nodes")
+    bar = progress(total=1000, desc="Generating synthetic lymph nodes")
 
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+    def show(share: float) -> None:
+        bar.update(max(0, round(share * 1000) - bar.n))
 
     try:
         paths = make_patient(cache_folder() / "demo-patient", seed=0, progress=show)

@@ -150,15 +150,14 @@ def _read_state_dict(path: Path) -> StateDict:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "Unsupported" not in str(error) or "global" not in str(error).lower():
+            raise _unreadable(path, error) from error
         raise ModelError(
             f"{path} holds Python objects besides tensors, which could run code and are not "
             "loaded. Save the state dict alone: torch.save(model.state_dict(), path)."
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError) as error:
-        raise ModelError(
-            f"The model file {path} cannot be read ({_first_line(error)}). It may be damaged or "
-            "no state dict."
-        ) from error
+        raise _unreadable(path, error) from error
     for key in _CONTAINER_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -254,6 +253,13 @@ def _fit_spec(spec: ModelSpec, outputs: int, tumour_class: str | None, path: Pat
             )
         spec = replace(spec, tumour_class=spec.class_names.index(tumour_class))
     return spec
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"The model file {path} cannot be read ({_first_line(error)}). It may be damaged or no "
+        "state dict."
+    )
 
 
 def _first_line(error: BaseException) -> str:

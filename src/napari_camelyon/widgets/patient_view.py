@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -15,8 +16,10 @@ from napari.layers import Layer
 from napari.viewer import Viewer
 from psygnal import Signal
 
-from napari_camelyon.annotations import AnnotationSet
+from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, layer_data
+from napari_camelyon.annotations import write as write_annotations
 from napari_camelyon.cohort import write_patient, write_slide_results
+from napari_camelyon.errors import AnnotationError
 from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide, open_slide
@@ -29,11 +32,7 @@ from napari_camelyon.staging import (
     stage_patient,
 )
 from napari_camelyon.tissue import PatchGrid
-from napari_camelyon.widgets.annotation_layers import (
-    keep_outlines_readable,
-    layer_data,
-    show_annotations,
-)
+from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
 from napari_camelyon.widgets.slide_layer import show_whole_slide, slide_layer
@@ -136,15 +135,17 @@ class PatientView:
         node = self.nodes[name]
         if self.shown == name and _layers_of(self.viewer, name):
             return
+        keep_outlines_readable(self.viewer)
         with self._arranging_layers():
             self._put_away_shown()
+            # Before the slide comes in: layers of different units are not drawn together.
+            for layer in list(self.viewer.layers):
+                if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
+                    _assign_to_slide(layer, node.slide)
             for layer in node.put_away:
                 self.viewer.layers.append(layer)
             node.put_away = []
             self.shown = name
-            for layer in list(self.viewer.layers):
-                if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
-                    _assign_to_slide(layer, node.slide)
             _raise_annotations(self.viewer)
         self._show_whole(node)
         self.shown_changed.emit()
@@ -302,6 +303,29 @@ class PatientView:
                 ]
                 node.put_away.extend(fresh)
 
+    def save_annotations(self, path: Path | str) -> None:
+        """Write the annotations of the shown slide; what nobody edited keeps every byte.
+
+        Raises
+        ------
+        AnnotationError
+            There are none, they come from several files, or the extension is unknown.
+        FileWriteError
+            The file cannot be written.
+        """
+        layers = [layer for layer in self.viewer.layers if _meta(layer).get("kind") == "annotation"]
+        sets: dict[int, AnnotationSet] = {
+            id(found): found for layer in layers if (found := _meta(layer)["annotation_set"])
+        }
+        if len(sets) != 1:
+            raise AnnotationError(
+                "There are no annotations in the window to save."
+                if not sets
+                else "The annotations in the window come from several files. Remove the layers of "
+                "all but one and save again."
+            )
+        write_annotations(annotations_from_layers(next(iter(sets.values())), layers), path)
+
     def _show_whole(self, node: NodeView) -> None:
         scale_bar(self.viewer).visible = True
         for layer in _layers_of(self.viewer, node.slide.name):
@@ -363,7 +387,7 @@ def patient_view(viewer: Viewer) -> PatientView:
     return _VIEWS[viewer]
 
 
-def _meta(layer: Layer) -> dict[str, object]:
+def _meta(layer: Layer) -> dict[str, Any]:
     return layer.metadata.get("napari_camelyon", {})
 
 

@@ -104,5 +104,5 @@ def _rings(lesion: Lesion) -> list[np.ndarray]:
 
 
 def _line_width_px(heatmap: Heatmap) -> float:
-    """Return a line width in level-0 pixels: a fifth of a cell."""
-    return max(1.0, heatmap.grid.stride_x_px / 5)
+    """Return a first line width in level-0 pixels; the zoom decides from then on."""
+    return max(1.0, heatmap.grid.stride_x_px / 12)

@@ -1,6 +1,6 @@
 """The run in its thread: a frozen request in, plain values out, no widget in sight."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,13 @@ class Planned:
     heatmap: Heatmap
 
 
-def predict_slide(slide: Slide, request: PredictRequest) -> "Iterator[Planned | Update]":
+def predict_slide(
+    slide: Slide, request: PredictRequest, cancelled: Callable[[], bool]
+) -> "Iterator[Planned | Update]":
     """Load the model, plan the patches, predict them.
 
-    Yields `Planned` once, then an `inference.Update` a batch. Raises `CamelyonError`.
+    Yields `Planned` once, then an `inference.Update` a batch; ends early, within one batch, when
+    `cancelled` turns true. Raises `CamelyonError`.
     """
     # Importing torch takes seconds; here it happens in the worker's thread.
     from napari_camelyon.inference import new_heatmap, run
@@ -43,4 +46,6 @@ def predict_slide(slide: Slide, request: PredictRequest) -> "Iterator[Planned | 
     )
     heatmap = new_heatmap(slide, model, patch_grid)
     yield Planned(model, patch_grid, heatmap)
-    yield from run(slide, model, patch_grid, heatmap=heatmap, device=request.device)
+    yield from run(
+        slide, model, patch_grid, heatmap=heatmap, device=request.device, cancelled=cancelled
+    )
