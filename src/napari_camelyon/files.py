@@ -140,7 +140,7 @@ def read_json_result(path: Path | str, *, newest_schema: int) -> dict[str, Any]:
     return entries
 
 
-def check_schema_version(entries: Mapping[str, Any], path: Path, *, newest_schema: int) -> int:
+def check_schema_version(entries: object, path: Path, *, newest_schema: int) -> int:
     """Return the ``schema_version`` of a stored result that this program can read.
 
     Raises
@@ -148,7 +148,7 @@ def check_schema_version(entries: Mapping[str, Any], path: Path, *, newest_schem
     ResultError
         There is none, or it is newer than `newest_schema`.
     """
-    version = entries.get("schema_version")
+    version = entries.get("schema_version") if isinstance(entries, Mapping) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ResultError(
             f"{path} does not say which schema it follows, so it is no result of napari-camelyon "
@@ -195,7 +195,7 @@ def cache_folder() -> Path:
     ``NAPARI_CAMELYON_CACHE`` overrides the usual place of the operating system. Raises
     `FileWriteError` when the folder cannot be created.
     """
-    from platformdirs import user_cache_path  # noqa: PLC0415
+    from platformdirs import user_cache_path
 
     chosen = os.environ.get("NAPARI_CAMELYON_CACHE")
     folder = Path(chosen) if chosen else user_cache_path("napari-camelyon", appauthor=False)

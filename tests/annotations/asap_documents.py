@@ -63,14 +63,20 @@ def documents(draw, *, min_annotations=0, broken=True):
 
     def attribute(name, value):
         quoted = quoteattr(value, {"\n": "&#10;", "\t": "&#9;"})
-        if quote == "'" and '"' == quoted[0] and "'" not in quoted:
+        if quote == "'" and quoted[0] == '"' and "'" not in quoted:
             quoted = f"'{quoted[1:-1]}'"
         return f" {name}={quoted}"
 
     def noise(depth):
         return draw(
             st.sampled_from(
-                ["", "", "", f"{indent(depth)}<!-- <Annotation Name='x'> -->", indent(depth) + "<X/>"]
+                [
+                    "",
+                    "",
+                    "",
+                    f"{indent(depth)}<!-- <Annotation Name='x'> -->",
+                    indent(depth) + "<X/>",
+                ]
             )
         )
 
@@ -79,7 +85,9 @@ def documents(draw, *, min_annotations=0, broken=True):
         orders = [str(k) for k in range(count)]
         if broken and draw(st.integers(0, 5)) == 0:
             orders = draw(
-                st.lists(st.sampled_from(["0", "1", "2", "7", "x", ""]), min_size=count, max_size=count)
+                st.lists(
+                    st.sampled_from(["0", "1", "2", "7", "x", ""]), min_size=count, max_size=count
+                )
             )
         number = st.one_of(NUMBERS, BROKEN_NUMBERS) if broken and draw(st.booleans()) else NUMBERS
         attributes = [
@@ -112,7 +120,9 @@ def documents(draw, *, min_annotations=0, broken=True):
     head += f"{indent(1)}<Annotations>"
     tail = f"{indent(1)}</Annotations>{indent(1)}<AnnotationGroups>"
     for name in GROUPS:
-        inner = draw(st.sampled_from([f"<Attributes{slash}", "<Attributes><Attribute a='b'/></Attributes>"]))
+        inner = draw(
+            st.sampled_from([f"<Attributes{slash}", "<Attributes><Attribute a='b'/></Attributes>"])
+        )
         tail += (
             f"{indent(2)}<Group{attribute('Name', name)}{attribute('PartOfGroup', 'None')}"
             f"{attribute('Color', '#64FE2E')}>{inner}</Group>"

@@ -81,7 +81,9 @@ def test_a_moved_vertex_changes_its_two_numbers_alone(document, data):
 
     lines = [len(re.findall("<Coordinate ", element)) for element in document.elements]
     place = sum(lines[:number]) + vertex
-    was, now = (re.split(rb"(?=<\0?Coordinate )", text) for text in (plain(document.raw), plain(raw)))
+    was, now = (
+        re.split(rb"(?=<\0?Coordinate )", text) for text in (plain(document.raw), plain(raw))
+    )
     different = [k for k, pair in enumerate(zip(was, now, strict=True)) if pair[0] != pair[1]]
     assert different == [place + 1]
 
@@ -105,7 +107,9 @@ def test_removing_takes_out_the_element_and_the_white_space_before_it(document, 
         assert_same(now, was)
 
 
-@given(documents(), st.lists(st.tuples(POINTS, TEXT, st.sampled_from(GROUPS)), min_size=1, max_size=3))
+@given(
+    documents(), st.lists(st.tuples(POINTS, TEXT, st.sampled_from(GROUPS)), min_size=1, max_size=3)
+)
 def test_adding_inserts_one_piece_and_reads_back_exactly(document, new):
     before = read(document.raw)
     added = [
@@ -158,7 +162,8 @@ def test_files_without_annotations_take_them(text):
 
 
 def test_text_that_the_encoding_of_the_file_lacks_is_written_as_reference():
-    raw = '<?xml version="1.0" encoding="ISO-8859-1"?><ASAP_Annotations><Annotations>' + (
+    raw = (
+        '<?xml version="1.0" encoding="ISO-8859-1"?><ASAP_Annotations><Annotations>'
         '<Annotation Name="Lymphknoten Düsseldorf" Type="Dot" PartOfGroup="None" Color="#F4FA58"/>'
         "</Annotations></ASAP_Annotations>"
     )
@@ -247,3 +252,16 @@ def test_a_vertex_put_in_renumbers_what_follows_and_keeps_its_numbers():
     assert saved == raw.replace(
         b'<Coordinate Order="1"', b'<Coordinate Order="1" X="9" Y="0.1" /><Coordinate Order="2"'
     )
+
+
+def test_the_last_vertex_of_a_file_without_white_space_goes_alone():
+    last = b'<Coordinate Order="3" X="7" Y="8"/>'
+    raw = (
+        b'<ASAP_Annotations><Annotations><Annotation Type="Polygon"><Coordinates>'
+        b'<Coordinate Order="0" X="1" Y="2"/><Coordinate Order="1" X="3" Y="4"/>'
+        b'<Coordinate Order="2" X="5" Y="1"/>' + last + b"</Coordinates></Annotation></Annotations>"
+        b"</ASAP_Annotations>"
+    )
+    before = read(raw)
+    shorter = replace(before.annotations[0], points=before.annotations[0].points[:-1])
+    assert asap_bytes(annotations.replace_annotation(before, shorter)) == raw.replace(last, b"")

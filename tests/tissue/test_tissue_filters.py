@@ -11,7 +11,10 @@ from napari_camelyon.tissue import PatchRules, is_tissue_patch, patch_statistics
 def literal_statistics(patch):
     """The definitions, pixel by pixel, in plain Python."""
     rows, columns = patch.shape[:2]
-    grey = [[sum(w * float(v) for w, v in zip((0.299, 0.587, 0.114), p)) for p in r] for r in patch]
+    grey = [
+        [sum(w * float(v) for w, v in zip((0.299, 0.587, 0.114), p, strict=True)) for p in r]
+        for r in patch
+    ]
 
     def at(r, c):  # symmetric edges, as scipy's "reflect"
         r = -r - 1 if r < 0 else 2 * rows - r - 1 if r >= rows else r
@@ -21,8 +24,12 @@ def literal_statistics(patch):
     gradient = []
     for r in range(rows):
         for c in range(columns):
-            down = sum(w * (at(r + 1, c + d) - at(r - 1, c + d)) for d, w in ((-1, 1), (0, 2), (1, 1)))
-            right = sum(w * (at(r + d, c + 1) - at(r + d, c - 1)) for d, w in ((-1, 1), (0, 2), (1, 1)))
+            down = sum(
+                w * (at(r + 1, c + d) - at(r - 1, c + d)) for d, w in ((-1, 1), (0, 2), (1, 1))
+            )
+            right = sum(
+                w * (at(r + d, c + 1) - at(r + d, c - 1)) for d, w in ((-1, 1), (0, 2), (1, 1))
+            )
             gradient.append((down**2 + right**2) ** 0.5 / 8)
     pixels = [[int(v) for v in p] for r in patch for p in r]
     tissue = [p for p in pixels if max(p) - min(p) > 15]

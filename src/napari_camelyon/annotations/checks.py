@@ -9,16 +9,14 @@ import shapely
 
 from napari_camelyon.annotations.model import (
     AREA_KINDS,
+    FARTHEST_PX,
     Annotation,
     AnnotationSet,
     Points,
     Problem,
 )
 
-__all__ = ["FARTHEST_PX", "check"]
-
-FARTHEST_PX = 1e7
-"""A coordinate beyond this is no place on a slide: the largest slides have some 300,000 px."""
+__all__ = ["check"]
 
 
 def check(

@@ -5,14 +5,14 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_camelyon.annotations.model import Points
+from napari_camelyon.annotations.model import FARTHEST_PX, Points
 
 __all__ = ["spline_outline"]
 
 _MAX_PIECES = 64
 
 
-def spline_outline(control_points: ArrayLike, *, tolerance_px: float = 0.25) -> Points:
+def spline_outline(control_points: ArrayLike, *, tolerance_px: float = 0.5) -> Points:
     """Return the closed outline that ASAP draws through the control points of a spline.
 
     It is a centripetal Catmull-Rom curve, each piece turned into a cubic Bézier, as in ASAP's
@@ -32,13 +32,14 @@ def spline_outline(control_points: ArrayLike, *, tolerance_px: float = 0.25) -> 
     -------
     ndarray of float64, shape (m, 2)
         A ring through all control points, not repeating its first point. Fewer than three
-        distinct points are returned as they are.
+        distinct points, and points far from any slide, are returned as they are.
     """
     points = np.asarray(control_points, dtype=np.float64).reshape(-1, 2)
     points = points[np.isfinite(points).all(axis=1)]
     if len(points):
-        points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
-    if len(points) < 3:
+        points = points[np.append(True, (points[1:] != points[:-1]).any(axis=1))]
+        points = points[:-1] if len(points) > 1 and (points[-1] == points[0]).all() else points
+    if len(points) < 3 or np.abs(points).max() > FARTHEST_PX:
         return points
 
     start, end = points, np.roll(points, -1, axis=0)

@@ -118,7 +118,12 @@ def meaning_of(annotation: Annotation, groups: Collection[Group], profile: Group
     return ""
 
 
-def tumour_region(annotation_set: AnnotationSet, profile: GroupProfile | None = None) -> Any:
+def tumour_region(
+    annotation_set: AnnotationSet,
+    profile: GroupProfile | None = None,
+    *,
+    splines_as_drawn: bool = True,
+) -> Any:
     """Return the tumour on a slide: tumour outlines without what is cut out of them.
 
     A cut-out cuts every tumour outline except those drawn inside it: an island in a hole stays
@@ -128,9 +133,11 @@ def tumour_region(annotation_set: AnnotationSet, profile: GroupProfile | None = 
     Parameters
     ----------
     annotation_set : AnnotationSet
-        Outlines that cross themselves count as in `ring_region`, splines as drawn.
+        Outlines that cross themselves count as in `ring_region`.
     profile : GroupProfile, optional
         What the groups mean; by default `choose_profile` decides.
+    splines_as_drawn : bool
+        As in `region_of`; False reproduces the official masks.
 
     Returns
     -------
@@ -142,7 +149,7 @@ def tumour_region(annotation_set: AnnotationSet, profile: GroupProfile | None = 
     for annotation in annotation_set:
         meaning = meaning_of(annotation, annotation_set.groups, chosen)
         if meaning:
-            regions[meaning].append(region_of(annotation))
+            regions[meaning].append(region_of(annotation, splines_as_drawn=splines_as_drawn))
     return region_from(regions["tumour"], regions["cut-out"])
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "AREA_KINDS",
+    "FARTHEST_PX",
     "POINT_KINDS",
     "Annotation",
     "AnnotationSet",
@@ -41,6 +42,9 @@ Severity = Literal["error", "warning", "note"]
 
 AREA_KINDS: frozenset[Kind] = frozenset({"polygon", "spline", "rectangle"})
 """Kinds that enclose a region; the others are marks and measurements."""
+
+FARTHEST_PX = 1e7
+"""A coordinate beyond this is no place on a slide: the largest slides have some 300,000 px."""
 
 POINT_KINDS: frozenset[Kind] = frozenset({"dot", "pointset"})
 

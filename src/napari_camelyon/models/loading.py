@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.files import file_sha256
-from napari_camelyon.models.networks import TissueNet
+from napari_camelyon.models.networks import MARGIN_PX, STRIDE_PX, TissueNet
+from napari_camelyon.models.triton_import import import_triton_apart
 from napari_camelyon.models.wsinfer import read_wsinfer_spec
 from napari_camelyon.specs import ModelSpec, read_model_spec
 
@@ -55,12 +56,19 @@ class Model:
         Where the weights came from.
     sha256 : str
         Of the weights' file.
+    dense_stride_px : int or None
+        Input pixels from one output of the network's method ``dense`` to the next; None when it
+        only takes patches.
+    dense_margin_px : int
+        Input pixels around a place that ``dense`` takes into account, rounded up to whole outputs.
     """
 
     spec: ModelSpec
     module: nn.Module
     path: Path
     sha256: str
+    dense_stride_px: int | None = None
+    dense_margin_px: int = 0
 
 
 def load_model(
@@ -104,8 +112,7 @@ def load_model(
             "WSInfer folder."
         )
     state = _strip_wrapping(_read_state_dict(path))
-    module = _resnet_for(state, path)
-    outputs = module.fc.out_features
+    module, outputs = _resnet_for(state, path)
     found = spec or _spec_beside(path) or replace(REFERENCE_SPEC, name=path.stem)
     found = _fit_spec(found, outputs, tumour_class, path)
     _load_into(module, state, path)
@@ -117,7 +124,12 @@ def _load_bundled(folder: Path) -> Model:
     module = TissueNet()
     _load_into(module, _read_state_dict(weights), weights)
     return Model(
-        read_model_spec(folder / "spec.json"), module.eval(), weights, file_sha256(weights)
+        read_model_spec(folder / "spec.json"),
+        module.eval(),
+        weights,
+        file_sha256(weights),
+        dense_stride_px=STRIDE_PX,
+        dense_margin_px=MARGIN_PX,
     )
 
 
@@ -133,8 +145,8 @@ def _load_wsinfer(folder: Path, spec: ModelSpec | None, tumour_class: str | None
     try:
         with warnings.catch_warnings():
             # TorchScript is on its way out of torch, but it is what the zoo is made of.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            module = torch.jit.load(weights, map_location="cpu")
+            warnings.simplefilter("ignore", FutureWarning)
+            module = torch.jit.load(weights, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"{weights} is no readable TorchScript program ({_first_line(error)}). "
@@ -149,15 +161,14 @@ def _read_state_dict(path: Path) -> StateDict:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "Unsupported" not in str(error) or "global" not in str(error).lower():
+            raise _unreadable(path, error) from error
         raise ModelError(
             f"{path} holds Python objects besides tensors, which could run code and are not "
             "loaded. Save the state dict alone: torch.save(model.state_dict(), path)."
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError) as error:
-        raise ModelError(
-            f"The model file {path} cannot be read ({_first_line(error)}). It may be damaged or "
-            "no state dict."
-        ) from error
+        raise _unreadable(path, error) from error
     for key in _CONTAINER_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -176,9 +187,8 @@ def _strip_wrapping(state: StateDict) -> StateDict:
     return state
 
 
-def _resnet_for(state: StateDict, path: Path) -> nn.Module:
-    from torchvision.models import resnet18, resnet34, resnet50
-
+def _resnet_for(state: StateDict, path: Path) -> tuple[nn.Module, int]:
+    """Return the network that the tensors belong to, and its number of outputs."""
     if "conv1.weight" not in state or "layer4.0.conv1.weight" not in state:
         raise ModelError(
             f"The tensors in {path} are not those of a torchvision ResNet (first names: "
@@ -191,13 +201,17 @@ def _resnet_for(state: StateDict, path: Path) -> nn.Module:
             f"The ResNet in {path} has no linear classifier named fc; a backbone alone cannot "
             "tell tumour from normal."
         )
+    import_triton_apart()
+    from torchvision.models import resnet18, resnet34, resnet50
+
     if "layer1.0.conv3.weight" in state:
         build = resnet50
     elif "layer1.2.conv1.weight" in state:
         build = resnet34
     else:
         build = resnet18
-    return build(weights=None, num_classes=head.shape[0])
+    outputs = int(head.shape[0])
+    return build(weights=None, num_classes=outputs), outputs
 
 
 def _load_into(module: nn.Module, state: StateDict, path: Path) -> None:
@@ -250,6 +264,13 @@ def _fit_spec(spec: ModelSpec, outputs: int, tumour_class: str | None, path: Pat
             )
         spec = replace(spec, tumour_class=spec.class_names.index(tumour_class))
     return spec
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"The model file {path} cannot be read ({_first_line(error)}). It may be damaged or no "
+        "state dict."
+    )
 
 
 def _first_line(error: BaseException) -> str:

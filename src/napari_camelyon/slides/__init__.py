@@ -1,5 +1,7 @@
 """Slides: opening them, where their pixels lie, and their pixels at any size."""
 
+from napari_camelyon.slides.describe import describe
+from napari_camelyon.slides.layer_data import layer_data
 from napari_camelyon.slides.lazy import dask_levels
 from napari_camelyon.slides.levels import Level
 from napari_camelyon.slides.resample import (
@@ -16,7 +18,9 @@ __all__ = [
     "Slide",
     "choose_level",
     "dask_levels",
+    "describe",
     "is_slide",
+    "layer_data",
     "open_slide",
     "read_downsampled",
     "read_resampled",

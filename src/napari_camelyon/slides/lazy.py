@@ -25,7 +25,7 @@ __all__ = ["dask_levels"]
 COARSEST_PX = 1024
 """Longest side of the coarsest level, which napari reads at once and keeps as the thumbnail."""
 
-_CHUNK_PX = 1024
+_CHUNK_PX = 512
 """Wanted side of a chunk: smaller ones cost more in the graph than they save in reading."""
 
 DAMAGED_RGB = (255, 0, 255)

@@ -58,18 +58,24 @@ class StoredLevel:
 def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
     """Derive the true downsamples of all levels, level 0 first.
 
-    In this order, for each level and both axes together:
+    In this order, for each level, both axes together, and coarser than the level before:
 
-    1. the nearest power of two, else the nearest whole number, if halving and rounding (down, up
-       or to the nearest) explains the stored size;
+    1. the nearest power of two, if dividing by it and rounding (down, up or to the nearest)
+       explains the stored size;
     2. the power of two that explains the stored size as padded to whole tiles; the padding is
        cut off;
-    3. the ratio of the sizes, each axis by itself.
+    3. the nearest whole number, as in 1;
+    4. the ratio of the sizes, each axis by itself.
     """
     base = stored[0]
     levels = [Level(base.width_px, base.height_px, 1.0, 1.0)]
     for level in stored[1:]:
-        factor = _rounded_factor(base, level) or _padded_factor(base, level, levels[-1])
+        previous = levels[-1].downsample_x
+        factor = (
+            _rounded_power_of_two(base, level, previous)
+            or _padded_power_of_two(base, level, previous)
+            or _rounded_whole_number(base, level, previous)
+        )
         if factor is None:
             levels.append(
                 Level(
@@ -91,23 +97,29 @@ def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def _rounded_factor(base: StoredLevel, level: StoredLevel) -> int | None:
-    power_of_two = 1 << max(0, round(math.log2(level.downsample)))
-    for factor in (power_of_two, round(level.downsample)):
-        if factor >= 1 and all(
-            length // factor <= stored <= math.ceil(length / factor)
-            for length, stored in _axes(base, level)
-        ):
-            return factor
-    return None
+def _rounded_power_of_two(base: StoredLevel, level: StoredLevel, previous: float) -> int | None:
+    factor = 1 << max(0, round(math.log2(level.downsample)))
+    return factor if factor > previous and _explains(factor, base, level) else None
 
 
-def _padded_factor(base: StoredLevel, level: StoredLevel, previous: Level) -> int | None:
+def _rounded_whole_number(base: StoredLevel, level: StoredLevel, previous: float) -> int | None:
+    factor = round(level.downsample)
+    return factor if factor > previous and _explains(factor, base, level) else None
+
+
+def _explains(factor: int, base: StoredLevel, level: StoredLevel) -> bool:
+    return all(
+        length // factor <= stored <= math.ceil(length / factor)
+        for length, stored in _axes(base, level)
+    )
+
+
+def _padded_power_of_two(base: StoredLevel, level: StoredLevel, previous: float) -> int | None:
     tiles = (level.tile_width_px, level.tile_height_px)
     if min(tiles) < 1:
         return None
     # Several powers explain a level of one tile; levels follow each other, so the first is meant.
-    factor = 2 << math.floor(math.log2(previous.downsample_x))
+    factor = 2 << math.floor(math.log2(previous))
     while factor <= max(base.width_px, base.height_px):
         if all(
             math.ceil(math.ceil(length / factor) / tile) * tile == stored

@@ -13,15 +13,14 @@ from typing import TypeVar
 import numpy as np
 import openslide
 from numpy.typing import NDArray
-from PIL import Image
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.levels import StoredLevel
 
 __all__ = ["OpenSlideBackend", "detect_vendor"]
 
-# OpenSlide itself splits larger regions and then rounds the parts' places in level-0 pixels, which
-# leaves seams where the downsample it assumes is no whole number.
+# OpenSlide itself splits larger regions and cuts the fraction off the parts' places, which shifts
+# them by up to a level-0 pixel where the downsample it assumes is no whole number.
 _LARGEST_READ_PX = 4096
 
 _Result = TypeVar("_Result")
@@ -64,7 +63,6 @@ class OpenSlideBackend:
         self._handle: openslide.OpenSlide | None = handle
         try:
             self.properties: Mapping[str, str] = MappingProxyType(dict(handle.properties))
-            self._downsamples = handle.level_downsamples
             self.levels = tuple(
                 StoredLevel(
                     width,
@@ -74,7 +72,7 @@ class OpenSlideBackend:
                     int(self.properties.get(f"openslide.level[{index}].tile-height", 0)),
                 )
                 for index, ((width, height), downsample) in enumerate(
-                    zip(handle.level_dimensions, self._downsamples, strict=True)
+                    zip(handle.level_dimensions, handle.level_downsamples, strict=True)
                 )
             )
             self.associated_names = tuple(handle.associated_images)
@@ -116,7 +114,8 @@ class OpenSlideBackend:
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or other image beside the slide, shape (height, width, 3)."""
         return self._recovering(
-            lambda handle: _on_white(handle.associated_images[name]), f"its {name} image"
+            lambda handle: _on_white(np.asarray(handle.associated_images[name])),
+            f"its {name} image",
         )
 
     def close(self) -> None:
@@ -128,12 +127,22 @@ class OpenSlideBackend:
     def _read_part(
         self, level: int, column: int, row: int, shape: tuple[int, ...]
     ) -> NDArray[np.uint8]:
-        downsample = self._downsamples[level]
-        x_px, y_px = round(column * downsample), round(row * downsample)
         height, width = shape[:2]
+        stored = self.levels[level]
+        x_px, y_px = round(column * stored.downsample), round(row * stored.downsample)
+
+        def read(handle: openslide.OpenSlide) -> NDArray[np.uint8]:
+            rgba = np.array(handle.read_region((x_px, y_px), level, (width, height)))
+            # Placed between pixels, the last ones reach beyond the level's edge by a fraction and
+            # come out as partly transparent; their colour is right all the same.
+            if column + width == stored.width_px:
+                _make_opaque(rgba[:, -1])
+            if row + height == stored.height_px:
+                _make_opaque(rgba[-1])
+            return _on_white(rgba)
+
         return self._recovering(
-            lambda handle: _on_white(handle.read_region((x_px, y_px), level, (width, height))),
-            f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)",
+            read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)"
         )
 
     def _recovering(self, read: Callable[[openslide.OpenSlide], _Result], what: str) -> _Result:
@@ -185,8 +194,12 @@ def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
     )
 
 
-def _on_white(image: Image.Image) -> NDArray[np.uint8]:
-    rgba: NDArray[np.uint8] = np.asarray(image)
+def _make_opaque(edge: NDArray[np.uint8]) -> None:
+    alpha = edge[..., 3]
+    alpha[alpha > 0] = 255
+
+
+def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
         return rgba[..., :3]

@@ -165,8 +165,9 @@ class Slide:
         ----------
         x_px, y_px : int
             Slide point of the region's top-left corner, level-0 pixels. On a coarser level the
-            region begins at the pixel edge nearest to it: pixels come as they are stored, never
-            interpolated between two.
+            region begins at the pixel edge nearest to it, so that pixels come as they are stored
+            and not mixed from neighbours (with OpenSlide's exception, see
+            `OpenSlideBackend.read_level`).
         width_px, height_px : int
             Size in pixels **of the level**.
         level : int

@@ -1,7 +1,10 @@
 """What a patch model expects and what its values mean."""
 
 import json
+import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -68,31 +71,67 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         """Refuse descriptions that cannot be true."""
-        if self.patch_px < 1 or not 0.05 <= self.patch_mpp <= 20:
-            raise ModelError(
-                f"The model specification {self.name!r} has a patch of {self.patch_px} px at "
-                f"{self.patch_mpp} µm/px; expected at least 1 px and 0.05–20 µm/px."
-            )
-        if not 0 <= self.tumour_class < len(self.class_names):
-            raise ModelError(
-                f"The model specification {self.name!r} names {len(self.class_names)} classes, "
-                f"but calls number {self.tumour_class} tumour; count from 0."
-            )
-        if self.activation not in get_args(Activation):
-            raise ModelError(
-                f"The model specification {self.name!r} has the activation {self.activation!r}; "
-                f"expected one of {', '.join(get_args(Activation))}."
-            )
-        if self.value_meaning not in get_args(ValueMeaning):
-            raise ModelError(
-                f"The model specification {self.name!r} has the value meaning "
-                f"{self.value_meaning!r}; expected one of {', '.join(get_args(ValueMeaning))}."
-            )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ModelError(
-                f"The model specification {self.name!r} needs three means and three positive "
-                "standard deviations (RGB)."
-            )
+        for is_true, problem in self._claims():
+            if not is_true:
+                raise ModelError(f"The model specification {self.name!r} {problem}.")
+
+    def _claims(self) -> Iterator[tuple[bool, str]]:
+        """Yield what must be true of a specification, and what to say where it is not.
+
+        Later claims rely on earlier ones: take them in turn, and stop at the first untrue one.
+        """
+        yield isinstance(self.name, str), "needs a text as its name"
+        yield isinstance(self.description, str), "needs a text as its description"
+        yield (
+            _is_whole(self.patch_px) and self.patch_px >= 1,
+            f"has patches of {self.patch_px!r} px; expected a whole number from 1",
+        )
+        yield (
+            _is_number(self.patch_mpp) and 0.05 <= self.patch_mpp <= 20,
+            f"has patches at {self.patch_mpp!r} µm/px; expected 0.05–20",
+        )
+        names = self.class_names
+        yield (
+            isinstance(names, tuple) and all(isinstance(name, str) for name in names),
+            f"has the class names {names!r}; expected a list of texts",
+        )
+        yield (
+            _is_whole(self.tumour_class) and 0 <= self.tumour_class < len(names),
+            f"names {len(names)} classes, counted from 0; {self.tumour_class!r} is none of them",
+        )
+        yield (
+            self.activation in get_args(Activation),
+            f"has the activation {self.activation!r}; {_one_of(Activation)}",
+        )
+        yield (
+            self.activation != "softmax" or len(names) >= 2,
+            "has one class only, for which a softmax is always 1; expected two classes",
+        )
+        yield (
+            _are_three_numbers(self.mean) and _are_three_numbers(self.std) and min(self.std) > 0,
+            "needs three means and three positive standard deviations (RGB)",
+        )
+        yield (
+            self.value_meaning in get_args(ValueMeaning),
+            f"has the value meaning {self.value_meaning!r}; {_one_of(ValueMeaning)}",
+        )
+        yield (
+            self.centre_px is None
+            or (_is_whole(self.centre_px) and 1 <= self.centre_px <= self.patch_px),
+            f"has a centre of {self.centre_px!r} px; expected 1 to {self.patch_px}",
+        )
+        yield (
+            self.value_meaning != "centre" or self.centre_px is not None,
+            "speaks of the centre of a patch; it needs centre_px, the side of that square",
+        )
+        yield (
+            self.stride_um is None or (_is_number(self.stride_um) and self.stride_um > 0),
+            f"has a stride of {self.stride_um!r} µm; expected a positive number",
+        )
+        yield (
+            _is_number(self.threshold) and 0 < self.threshold < 1,
+            f"has the threshold {self.threshold!r}; expected a number between 0 and 1",
+        )
 
     @property
     def field_um(self) -> float:
@@ -123,6 +162,22 @@ def read_model_spec(path: Path | str) -> ModelSpec:
 def write_model_spec(spec: ModelSpec, path: Path | str) -> None:
     """Write a specification as JSON, atomically. Raises `FileWriteError`."""
     write_json(asdict(spec), path)
+
+
+def _is_number(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _one_of(words: Any) -> str:
+    return f"expected one of {', '.join(get_args(words))}"
+
+
+def _are_three_numbers(values: object) -> bool:
+    return isinstance(values, tuple) and len(values) == 3 and all(map(_is_number, values))
 
 
 def _spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:

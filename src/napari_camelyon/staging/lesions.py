@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import shapely
@@ -15,11 +16,12 @@ from napari_camelyon.geometry import slide_to_um, um_to_slide
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging.measuring import (
     Excess,
-    border_points,
-    contour_polygons,
     diameter_margins_um,
     excess_of,
     greatest_diameters,
+    is_tumour,
+    ring_polygons,
+    trace_borders,
     tumour_scores,
 )
 
@@ -29,7 +31,7 @@ Point = tuple[float, float]
 """A slide point."""
 
 JOIN_DILATION_UM = 37.5
-"""Deposits whose outlines grown by this touch are one lesion, as in CAMELYON16's evaluation.
+"""Deposits that touch when grown by this are one lesion, as in CAMELYON16's evaluation.
 
 Its script dilates by 75 µm / 2 before it labels. It is the default here because a patch of 62 µm
 or more cannot see a gap of less anyway: so the same tissue gives the same lesions whatever the
@@ -38,6 +40,8 @@ patch size. On the six outlined CAMELYON17 slides with a label at hand it change
 
 MIN_PATCHES = 2
 """Smaller deposits are ignored; the reference pipeline, too, ignores isolated positive patches."""
+
+_T = TypeVar("_T", bound=np.generic)
 
 _TOUCHING = np.ones((3, 3), dtype=int)
 
@@ -88,8 +92,6 @@ class _Deposits:
     patches: NDArray[np.int64]
     probability_sums: NDArray[np.float64]
     probability_peaks: NDArray[np.float64]
-    border_um: NDArray[np.float64]  # (n, 2) contour corners of all deposits, sorted by owner
-    border_owners: NDArray[np.intp]
     contours_um: NDArray[np.object_]
 
 
@@ -115,9 +117,8 @@ def find_lesions(
     min_patches : int
         Deposits of fewer cells are left out, before joining.
     join_dilation_um : float
-        Deposits whose outlines grown by this touch are joined into one lesion, and so is what
-        lies inside the ring that they form. Sizes are those of the outlines before growing.
-        0: nothing is joined.
+        Deposits whose tissue grown by this touches are joined into one lesion, and so is what
+        lies in a hole of another. Sizes are those before growing. 0: nothing is joined.
 
     Returns
     -------
@@ -135,13 +136,9 @@ def find_lesions(
     deposits = _find_deposits(heatmap, threshold, min_patches)
     if deposits is None:
         return []
-    diameters, ends = greatest_diameters(deposits.border_um, deposits.border_owners, excess)
-    outlines = _tissue_outlines(deposits.contours_um, ends, excess, heatmap)
-    lesion_of = _join(outlines, join_dilation_um)
-    if lesion_of.max() + 1 < len(lesion_of):
-        owners = lesion_of[deposits.border_owners]
-        order = np.argsort(owners, kind="stable")
-        diameters, ends = greatest_diameters(deposits.border_um[order], owners[order], excess)
+    outlines = _tissue_outlines(deposits.contours_um, excess, heatmap)
+    lesion_of = _join(deposits.contours_um, join_dilation_um, excess)
+    diameters, ends = greatest_diameters(_gather(deposits.contours_um, lesion_of), excess)
     return _lesions(
         heatmap, deposits, lesion_of, outlines_um=outlines, diameters_um=diameters, ends_um=ends
     )
@@ -161,92 +158,124 @@ def _check(threshold: float, min_patches: int, join_dilation_um: float) -> None:
 
 
 def _find_deposits(heatmap: Heatmap, threshold: float, min_patches: int) -> _Deposits | None:
-    tumour = heatmap.values >= np.float32(threshold)
-    rows, columns = np.nonzero(tumour.any(axis=1))[0], np.nonzero(tumour.any(axis=0))[0]
+    tumour = is_tumour(heatmap.values, threshold)
+    rows, columns = np.flatnonzero(tumour.any(axis=1)), np.flatnonzero(tumour.any(axis=0))
     if len(rows) == 0:
         return None
-    # Only the part with tumour, plus a rim that is not, is looked at.
-    top, left = int(rows[0]), int(columns[0])
-    window = slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1)
-    labels = _label(np.pad(tumour[window], 1), min_patches)
-    count = int(labels.max())
-    if count == 0:
+    # Only the part with tumour, plus a rim around it, is looked at.
+    top, bottom = int(rows[0]) - 1, int(rows[-1]) + 2
+    left, right = int(columns[0]) - 1, int(columns[-1]) + 2
+    tumour = _cut(tumour, top, bottom, left, right, outside=False)
+    values = _cut(heatmap.values, top, bottom, left, right, outside=np.nan)
+    labels, cells = _label(tumour, min_patches)
+    if len(cells) == 0:
         return None
-    # Neighbours of the tumour from outside the window keep their values: contours need them.
-    values = np.pad(heatmap.values, 1, constant_values=np.nan)[
-        top : window[0].stop + 2, left : window[1].stop + 2
-    ]
-    scores = tumour_scores(
-        values, threshold, is_fraction=heatmap.value_meaning == "covered_fraction"
-    )
-    scores[(labels == 0) & (scores > 0)] = -1.0  # left out as too small
 
-    cells = np.nonzero(labels)
-    owner, probabilities = labels[cells] - 1, values[cells].astype(np.float64)
-    peaks = np.zeros(count)
+    owner = labels.ravel()[cells] - 1
+    probabilities = values.ravel()[cells].astype(np.float64)
+    peaks = np.zeros(int(owner.max()) + 1)
     np.maximum.at(peaks, owner, probabilities)
-    border, border_owners = border_points(scores, labels)
-
-    def to_um(rows_columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        # Rows and columns count from the rim, one cell outside the window.
-        return slide_to_um(
-            heatmap.grid.centres(rows_columns + np.array([top - 1, left - 1])), heatmap.mpp
-        )
-
+    is_fraction = heatmap.value_meaning == "covered_fraction"
+    score = partial(tumour_scores, threshold=threshold, is_fraction=is_fraction)
+    border, border_of, rings = trace_borders(labels, values, score)
+    border_um = slide_to_um(heatmap.grid.centres(border + np.array([top, left])), heatmap.mpp)
     return _Deposits(
-        patches=np.bincount(owner, minlength=count),
-        probability_sums=np.bincount(owner, probabilities, count).astype(np.float64),
+        patches=np.bincount(owner),
+        probability_sums=np.bincount(owner, probabilities).astype(np.float64),
         probability_peaks=peaks,
-        border_um=to_um(border),
-        border_owners=border_owners,
-        contours_um=shapely.transform(contour_polygons(scores, labels), to_um),
+        contours_um=ring_polygons(border_um, border_of, rings),
     )
 
 
-def _label(tumour: NDArray[np.bool_], min_patches: int) -> NDArray[np.int32]:
+def _cut(
+    array: NDArray[_T], top: int, bottom: int, left: int, right: int, *, outside: _T | float
+) -> NDArray[_T]:
+    """Return a window of an array that may reach one cell beyond its edge."""
+    rows, columns = array.shape
+    window = np.full((bottom - top, right - left), outside, dtype=array.dtype)
+    inner = array[max(top, 0) : min(bottom, rows), max(left, 0) : min(right, columns)]
+    first_row, first_column = max(-top, 0), max(-left, 0)
+    window[first_row : first_row + inner.shape[0], first_column : first_column + inner.shape[1]] = (
+        inner
+    )
+    return window
+
+
+def _label(
+    tumour: NDArray[np.bool_], min_patches: int
+) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Return the cells' deposits, from 1 where large enough, and those cells' flat indices."""
     labels, count = ndimage.label(tumour, _TOUCHING)
-    large = np.bincount(labels.ravel(), minlength=count + 1) >= min_patches
-    large[0] = False
-    renumbered: NDArray[np.int32] = np.where(large, np.cumsum(large), 0).astype(np.int32)[labels]
-    return renumbered
+    flat = labels.ravel()
+    cells = np.flatnonzero(tumour)
+    large = np.bincount(flat[cells], minlength=count + 1) >= min_patches
+    flat[cells] = np.where(large, np.cumsum(large), 0)[flat[cells]]
+    return labels, cells[flat[cells] > 0]
 
 
 def _tissue_outlines(
-    contours_um: NDArray[np.object_],
-    ends_um: NDArray[np.float64],
-    excess: Excess,
-    heatmap: Heatmap,
+    contours_um: NDArray[np.object_], excess: Excess, heatmap: Heatmap
 ) -> NDArray[np.object_]:
-    """Return the outlines of the tissue behind contours, in µm.
+    """Return the outlines of the tissue behind the contours, in µm.
 
     Taking off the excess averaged over directions is within 0.14 patches of the exact border
     everywhere; the exact way (erosion by a box) takes some thirty times as long.
     """
-    outlines = contours_um
-    if excess.mean_um != 0:
-        outlines = shapely.buffer(contours_um, -excess.mean_um, quad_segs=4)
-    gone = shapely.is_empty(outlines)
-    if gone.any():
+    if excess.mean_um == 0:
+        return contours_um
+    outlines = _shrink(contours_um, excess.mean_um)
+    gone = np.flatnonzero(shapely.is_empty(outlines))
+    if len(gone):
+        _, ends = greatest_diameters(contours_um[gone], excess)
         half_cell = sum(heatmap.grid.cell_size_um(heatmap.mpp)) / 4
-        outlines[gone] = shapely.buffer(shapely.linestrings(ends_um[gone]), half_cell)
+        outlines[gone] = shapely.buffer(shapely.linestrings(ends), half_cell, quad_segs=4)
     return outlines
 
 
-def _join(outlines_um: NDArray[np.object_], dilation_um: float) -> NDArray[np.intp]:
+def _shrink(polygons: NDArray[np.object_], distance: float) -> NDArray[np.object_]:
+    """Return polygons without all that is nearer to their border than a distance.
+
+    A negative distance grows them.
+    """
+    shrunk: NDArray[np.object_] = shapely.buffer(polygons, -distance, quad_segs=4)
+    if distance < 0:
+        return shrunk
+    # GEOS (3.14 at least) can leave a speck where nothing should be left.
+    parts, owners = shapely.get_parts(shrunk, return_index=True)
+    small = np.flatnonzero(shapely.area(parts) < distance**2)
+    depth = shapely.distance(parts[small], shapely.boundary(polygons[owners[small]]))
+    specks = small[depth < 0.9 * distance]
+    for speck in specks:
+        shrunk[owners[speck]] = shapely.difference(shrunk[owners[speck]], parts[speck])
+    return shrunk
+
+
+def _join(contours_um: NDArray[np.object_], dilation_um: float, excess: Excess) -> NDArray[np.intp]:
     """Return the number of the lesion, from 0, that each deposit belongs to."""
-    count = len(outlines_um)
+    count = len(contours_um)
     if count == 1 or dilation_um == 0:
         return np.arange(count)
-    grown = shapely.get_parts(shapely.union_all(shapely.buffer(outlines_um, dilation_um, 4)))
-    filled = shapely.polygons(shapely.get_exterior_ring(grown))
-    # What a filled hole swallows is joined with its ring: outlines meet where they overlap.
-    inside, around = shapely.STRtree(filled).query(outlines_um, predicate="intersects")
-    links = coo_array(
-        (np.ones(len(inside)), (inside, count + around)), shape=(count + len(filled),) * 2
-    )
-    _, labels = csgraph.connected_components(links, directed=False)
-    _, lesion_of = np.unique(labels[:count], return_inverse=True)
+    # What grows by d on either side touches where 2 d lay between. Between contours it is less
+    # than between tissue; what lies in a hole has a distance of 0.
+    reach_um = max(0.0, 2 * (dilation_um - excess.mean_um))
+    filled = _without_holes(contours_um)
+    one, other = shapely.STRtree(filled).query(filled, predicate="dwithin", distance=reach_um)
+    links = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
+    lesion_of: NDArray[np.intp] = csgraph.connected_components(links, directed=False)[1]
     return lesion_of.astype(np.intp)
+
+
+def _without_holes(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
+    filled: NDArray[np.object_] = shapely.polygons(shapely.get_exterior_ring(polygons))
+    return filled
+
+
+def _gather(polygons: NDArray[np.object_], owners: NDArray[np.intp]) -> NDArray[np.object_]:
+    """Return the (multi)polygons of each owner as one multipolygon."""
+    order = np.argsort(owners, kind="stable")
+    parts, index = shapely.get_parts(polygons[order], return_index=True)
+    gathered: NDArray[np.object_] = shapely.multipolygons(parts, indices=owners[order][index])
+    return gathered
 
 
 def _lesions(
@@ -264,11 +293,12 @@ def _lesions(
     np.maximum.at(peaks, lesion_of, deposits.probability_peaks)
     margins_um = diameter_margins_um(heatmap, diameters_um)
     ends = um_to_slide(ends_um, heatmap.mpp)
-    members = np.split(
-        outlines_um[np.argsort(lesion_of, kind="stable")],
-        np.cumsum(np.bincount(lesion_of))[:-1],
-    )
-    whole_um = [shapely.union_all(parts) if len(parts) > 1 else parts[0] for parts in members]
+    whole_um = _gather(outlines_um, lesion_of)
+    # Only what was grown can overlap.
+    overlapping = np.flatnonzero(~shapely.is_valid(whole_um))
+    whole_um[overlapping] = shapely.union_all(whole_um[overlapping, None], axis=1)
+    single = shapely.get_num_geometries(whole_um) == 1
+    whole_um[single] = shapely.get_geometry(whole_um[single], 0)
     areas_mm2 = shapely.area(whole_um) * 1e-6
     outlines = shapely.transform(whole_um, partial(um_to_slide, mpp=heatmap.mpp))
     boxes = shapely.bounds(outlines)

@@ -1,0 +1,34 @@
+"""Patients and files: result folders, stage tables, runs over many slides."""
+
+from napari_camelyon.cohort.naming import patient_of_node
+from napari_camelyon.cohort.patients import (
+    read_patient,
+    stage_nodes,
+    stage_source,
+    write_patient,
+)
+from napari_camelyon.cohort.predicting import PredictRequest, predict_to_folder
+from napari_camelyon.cohort.results import (
+    RunRecord,
+    find_result_folders,
+    read_run,
+    write_slide_results,
+)
+from napari_camelyon.cohort.tables import StageTable, read_stage_table, write_submission
+
+__all__ = [
+    "PredictRequest",
+    "RunRecord",
+    "StageTable",
+    "find_result_folders",
+    "patient_of_node",
+    "predict_to_folder",
+    "read_patient",
+    "read_run",
+    "read_stage_table",
+    "stage_nodes",
+    "stage_source",
+    "write_patient",
+    "write_slide_results",
+    "write_submission",
+]

@@ -1,0 +1,145 @@
+"""From a slide's file to its result folder in one call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_camelyon.cohort.results import write_slide_results
+from napari_camelyon.slides import open_slide
+from napari_camelyon.staging import (
+    JOIN_DILATION_UM,
+    MIN_PATCHES,
+    NodeResult,
+    classify_node,
+    find_lesions,
+)
+from napari_camelyon.tissue import plan_patches
+
+if TYPE_CHECKING:
+    from napari_camelyon.inference import Update
+
+__all__ = ["PredictRequest", "predict_to_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """What was chosen for a run; the same for every slide of it.
+
+    Attributes
+    ----------
+    model_path : Path or None
+        None: the bundled demonstration model.
+    tumour_class : str or None
+        Which of the model's classes is tumour, where its specification does not tell.
+    mpp : float or None
+        µm per level-0 pixel, for slides that do not say.
+    stride_um : float or None
+        Pitch of the patches; None: what the model's specification says.
+    threshold : float or None
+        Probability from which a patch counts as tumour; None: the specification's.
+    min_tissue_fraction : float
+        Patches with less tissue are left out.
+    device : str
+        ``auto``, or a device's name.
+    batch_size : int
+        Patches predicted at once.
+    """
+
+    model_path: Path | None = None
+    tumour_class: str | None = None
+    mpp: float | None = None
+    stride_um: float | None = None
+    threshold: float | None = None
+    min_tissue_fraction: float = 0.40
+    device: str = "auto"
+    batch_size: int = 16
+
+
+def predict_to_folder(
+    slide_path: Path | str,
+    out: Path | str,
+    request: PredictRequest,
+    *,
+    on_update: "Callable[[Update], object]" = lambda _update: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[str, NodeResult]:
+    """Run a model over a slide, find lesions, classify the node, and write its result folder.
+
+    Parameters
+    ----------
+    slide_path : path-like
+        The slide.
+    out : path-like
+        Results go to ``out/<slide name>/``.
+    request : PredictRequest
+        What was chosen.
+    on_update : callable
+        Called with each `inference.Update`.
+    cancelled : callable
+        Asked before each batch; what was computed by then is written, and said to be incomplete.
+
+    Returns
+    -------
+    name : str
+        Of the slide.
+    node : NodeResult
+        Its class.
+
+    Raises
+    ------
+    SlideError, ModelError, StagingError, FileWriteError
+        As the rooms below do; nothing is written then, or what was there before stays.
+    """
+    # Importing torch takes seconds, and staging finished results needs none of it.
+    from napari_camelyon.inference import new_heatmap, run
+    from napari_camelyon.models import load_model
+
+    model = load_model(request.model_path, tumour_class=request.tumour_class)
+    with open_slide(slide_path, mpp=request.mpp) as slide:
+        patch_grid = plan_patches(
+            slide,
+            model.spec,
+            stride_um=request.stride_um,
+            min_tissue_fraction=request.min_tissue_fraction,
+        )
+        heatmap = new_heatmap(slide, model, patch_grid)
+        if request.threshold is not None:
+            heatmap.threshold = request.threshold
+        for update in run(
+            slide,
+            model,
+            patch_grid,
+            heatmap=heatmap,
+            device=request.device,
+            batch_size=request.batch_size,
+            cancelled=cancelled,
+        ):
+            on_update(update)
+    lesions = find_lesions(heatmap)
+    node = classify_node(lesions, heatmap=heatmap, planned=patch_grid.selected)
+    write_slide_results(
+        out,
+        heatmap,
+        lesions,
+        node,
+        slide_path=slide_path,
+        planned=patch_grid.selected,
+        tissue_fraction=patch_grid.tissue_fraction,
+        parameters=_parameters(request),
+    )
+    return heatmap.slide_name, node
+
+
+def _parameters(request: PredictRequest) -> dict[str, str | float | None]:
+    return {
+        "model_path": None if request.model_path is None else str(request.model_path),
+        "tumour_class": request.tumour_class,
+        "mpp": request.mpp,
+        "stride_um": request.stride_um,
+        "min_patches": MIN_PATCHES,
+        "join_dilation_um": JOIN_DILATION_UM,
+        "min_tissue_fraction": request.min_tissue_fraction,
+        "device": request.device,
+        "batch_size": request.batch_size,
+    }

@@ -1,0 +1,55 @@
+"""A slide described as a layer: plain values, so that nothing here needs napari."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from napari_camelyon.errors import SlideError
+from napari_camelyon.geometry import world_placement
+from napari_camelyon.slides.lazy import dask_levels
+from napari_camelyon.slides.slide import Slide
+
+__all__ = ["layer_data"]
+
+
+def layer_data(
+    slide: Slide, *, tell: Callable[[str], object]
+) -> tuple[list[Any], dict[str, Any], str]:
+    """Return a slide as napari's readers do: ``(levels, arguments of the layer, "image")``.
+
+    Parameters
+    ----------
+    slide : Slide
+        Must stay open while a layer shows it.
+    tell : callable
+        Is given a sentence once, from whichever thread reads, when a part of the file cannot be
+        read; that part is shown in magenta.
+    """
+    arguments: dict[str, Any] = {
+        "name": slide.name,
+        "multiscale": True,
+        "rgb": True,
+        # Without limits napari reads the whole level to find them.
+        "contrast_limits": (0, 255),
+        "metadata": {
+            "napari_camelyon": {"slide": slide.name, "kind": "slide", "path": str(slide.path)}
+        },
+        **world_placement(slide.mpp),
+    }
+    return dask_levels(slide, on_damage=_DamageNotice(slide.name, tell)), arguments, "image"
+
+
+class _DamageNotice:
+    """Tells once that a part of a slide is damaged."""
+
+    def __init__(self, slide_name: str, tell: Callable[[str], object]) -> None:
+        self._slide_name = slide_name
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._told = False
+
+    def __call__(self, error: SlideError) -> None:
+        with self._lock:
+            first, self._told = not self._told, True
+        if first:
+            self._tell(f"Part of {self._slide_name} is damaged and shown in magenta. {error}")

@@ -1,0 +1,1 @@
+"""The docks and layers: everything that needs napari or Qt."""
