@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from napari_camelyon.synthetic.anatomy import chart
-from napari_camelyon.synthetic.cells import draw_phenotype
+from napari_camelyon.synthetic.cells import Phenotype, draw_phenotype
 from napari_camelyon.synthetic.deposits import with_deposit
 from napari_camelyon.synthetic.noise import child_seed
 from napari_camelyon.synthetic.paint import Box, paint_chart
 from napari_camelyon.synthetic.placement import Cells
 from napari_camelyon.synthetic.scanners import draw_centre, scan
-from napari_camelyon.synthetic.sprites import draw_bank
+from napari_camelyon.synthetic.sprites import SpriteBank, draw_bank
 from napari_camelyon.synthetic.tissues import Chart, Deposit, NodePlan, Tissue
 
-__all__ = ["NORMAL_KINDS", "Patches", "draw_patches"]
+__all__ = ["NORMAL_KINDS", "Patches", "draw_normal_field", "draw_patches"]
 
 Place = tuple[float, float]
 
@@ -99,28 +99,13 @@ def draw_patches(
         Pictures a cell type (see `draw_bank`).
     """
     rng = np.random.default_rng(child_seed(seed, 1))
-    phenotype = draw_phenotype(rng)
-    # Slides are read near, not exactly at, the model's spacing.
-    bank = draw_bank(phenotype.types, mpp * float(rng.uniform(0.92, 1.08)), rng, copies)
-    plan = _draw_node(rng)
+    case = _draw_case(rng, mpp, copies)
+    plan, phenotype, bank = case.plan, case.phenotype, case.bank
     look = _draw_tumour_look(rng)
-    # The middle of the square lies in the node, so there is tissue.
-    way, far = float(rng.uniform(0, 2 * np.pi)), float(np.sqrt(rng.uniform(0, 0.8)))
-    along = far * np.cos(way) * plan.length_um / 2
-    across = far * np.sin(way) * plan.breadth_um / 2
-    corner = (
-        plan.x_um + along * np.cos(plan.angle) - across * np.sin(plan.angle) - _FIELD_UM / 2,
-        plan.y_um + along * np.sin(plan.angle) + across * np.cos(plan.angle) - _FIELD_UM / 2,
-    )
+    corner = _corner_of_square(rng, plan, _FIELD_UM)
     # Wider than where places are looked for, so that no patch runs over its border.
     rim = patch_px * mpp / 2 + 2 * _MARGIN_UM
-    ground = chart(
-        plan,
-        corner[0] - rim,
-        corner[1] - rim,
-        corner[0] + _FIELD_UM + rim,
-        corner[1] + _FIELD_UM + rim,
-    )
+    ground = _chart_square(plan, corner, _FIELD_UM, rim)
     inner = ground.cut(corner[0], corner[1], corner[0] + _FIELD_UM, corner[1] + _FIELD_UM)
     pixels = np.empty((count, patch_px, patch_px, 3), np.uint8)
     tumour = np.zeros((count, MASK_BLOCKS, MASK_BLOCKS), np.float32)
@@ -144,14 +129,71 @@ def draw_patches(
             field = with_deposit(field, deposit)
         window = paint_chart(plan.seed, phenotype, bank, field, box)
         if with_tumour:
-            tumour[done] = _cover(window.cells, phenotype.tumour_spacing_um, bank.mpp, box)
-            if tumour[done].mean() < 0.02:
+            cover = _cover(window.cells, phenotype.tumour_spacing_um, bank.mpp, box)
+            if cover.mean() < 0.02:
                 continue
+            tumour[done] = cover
         pixels[done] = _photograph(window.pigments, bank.mpp, rng)
         nuclei[done] = _count_nuclei(window.cells, bank.mpp, box)
         kinds.append(kind)
         done += 1
     return Patches(pixels, tumour, kinds, nuclei)
+
+
+def draw_normal_field(
+    seed: int, *, side_px: int = 1024, mpp: float = 0.486, copies: int = 24
+) -> NDArray[np.uint8]:
+    """Draw a larger field of one patient's node without tumour, uint8 (side_px, side_px, 3).
+
+    Half of the nodes are rich in what is mistaken for tumour: germinal centres, histiocytes and
+    collagen.
+    """
+    rng = np.random.default_rng(child_seed(seed, 2))
+    case = _draw_case(rng, mpp, copies)
+    plan = case.plan
+    if rng.uniform() < 0.5:
+        plan = replace(plan, follicles=1.0, germinal=1.0, histiocytosis=1.0, trabeculae=2.0)
+    side_um = side_px * case.bank.mpp
+    corner = _corner_of_square(rng, plan, side_um)
+    field = _chart_square(plan, corner, side_um, 2 * _MARGIN_UM)
+    box = (int(corner[0] / case.bank.mpp), int(corner[1] / case.bank.mpp), side_px, side_px)
+    window = paint_chart(plan.seed, case.phenotype, case.bank, field, box)
+    return _photograph(window.pigments, case.bank.mpp, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    plan: NodePlan
+    phenotype: Phenotype
+    bank: SpriteBank
+
+
+def _draw_case(rng: np.random.Generator, mpp: float, copies: int) -> _Case:
+    phenotype = draw_phenotype(rng)
+    # Slides are read near, not exactly at, the model's spacing.
+    bank = draw_bank(phenotype.types, mpp * float(rng.uniform(0.92, 1.08)), rng, copies)
+    return _Case(_draw_node(rng), phenotype, bank)
+
+
+def _corner_of_square(rng: np.random.Generator, plan: NodePlan, side_um: float) -> Place:
+    """Choose a square whose middle lies in the node, so that there is tissue."""
+    way, far = float(rng.uniform(0, 2 * np.pi)), float(np.sqrt(rng.uniform(0, 0.8)))
+    along = far * np.cos(way) * plan.length_um / 2
+    across = far * np.sin(way) * plan.breadth_um / 2
+    return (
+        plan.x_um + along * np.cos(plan.angle) - across * np.sin(plan.angle) - side_um / 2,
+        plan.y_um + along * np.sin(plan.angle) + across * np.cos(plan.angle) - side_um / 2,
+    )
+
+
+def _chart_square(plan: NodePlan, corner: Place, side_um: float, rim_um: float) -> Chart:
+    return chart(
+        plan,
+        corner[0] - rim_um,
+        corner[1] - rim_um,
+        corner[0] + side_um + rim_um,
+        corner[1] + side_um + rim_um,
+    )
 
 
 def _draw_node(rng: np.random.Generator) -> NodePlan:

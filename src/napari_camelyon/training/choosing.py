@@ -1,0 +1,63 @@
+"""Choosing on generated patches and fields: predictions, and the threshold of a model."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import nn
+
+from napari_camelyon.specs import ModelSpec
+from napari_camelyon.training.fit import normalised
+
+__all__ = ["choose_threshold", "false_deposits", "field_values", "predict"]
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, pixels: NDArray[np.uint8], spec: ModelSpec, batch: int = 32
+) -> NDArray[np.float32]:
+    """Return the probability of tumour of patches (n, height, width, 3)."""
+    parts = []
+    for start in range(0, len(pixels), batch):
+        pictures = torch.from_numpy(pixels[start : start + batch]).permute(0, 3, 1, 2)
+        parts.append(network(normalised(pictures.float() / 255, spec))[:, 0].sigmoid())
+    return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+def field_values(
+    network: nn.Module, field: NDArray[np.uint8], spec: ModelSpec, stride_px: int
+) -> NDArray[np.float32]:
+    """Return the values of all patches of a field (side, side, 3), as on a slide."""
+    windows = np.lib.stride_tricks.sliding_window_view(
+        field, (spec.patch_px, spec.patch_px), axis=(0, 1)
+    )[::stride_px, ::stride_px]
+    rows, columns = windows.shape[:2]
+    patches = np.ascontiguousarray(windows.transpose(0, 1, 3, 4, 2)).reshape(
+        rows * columns, spec.patch_px, spec.patch_px, 3
+    )
+    return predict(network, patches, spec).reshape(rows, columns)
+
+
+def false_deposits(values: NDArray[np.float32], threshold: float, min_patches: int = 2) -> int:
+    """Count the groups of touching patches at or above a threshold in tissue without tumour.
+
+    A group of fewer than `min_patches` is ignored, as staging ignores it.
+    """
+    labels, count = ndimage.label(values >= threshold, np.ones((3, 3), int))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    return int((sizes >= min_patches).sum())
+
+
+def choose_threshold(
+    fields: list[NDArray[np.float32]], *, lowest: float = 0.3, spare: float = 0.05
+) -> float:
+    """Choose a threshold from the values of fields without tumour.
+
+    The lowest multiple of 0.05, from `lowest` on, at which no field shows a false deposit even
+    if every value were higher by `spare`. At most 0.95.
+    """
+    for step in range(round(lowest * 20), 19):
+        threshold = step / 20
+        if not any(false_deposits(values, threshold - spare) for values in fields):
+            return threshold
+    return 0.95
