@@ -1,10 +1,12 @@
 # make demo  sets everything up and runs the main job
 # make test  sets everything up and runs all checks and tests
+# make docs  builds the documentation into site/
 # A second run does not install again unless pyproject.toml or constraints.txt changed.
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -32,17 +34,30 @@ test-core: install
 test-gui: install
 	$(BIN)/python -m pytest -m gui
 
+# The reference is made from the source text, so this installs neither torch nor Qt.
+docs: $(DOCS_INSTALLED)
+	$(BIN)/zensical build --clean --strict
+
 install: system-libraries $(INSTALLED)
 
 system-libraries:
 	@sh scripts/system-libraries.sh $(PYTHON)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "napari-camelyon needs Python 3.11 or newer; run make PYTHON=/path/to/python3")'
-	@test -e $(BIN)/python || test -e $(BIN)/python.exe || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(make_venv)
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable . --group dev
 	@touch $@
 
+$(DOCS_INSTALLED): pyproject.toml constraints.txt
+	$(make_venv)
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --group docs
+	@touch $@
+
+define make_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "napari-camelyon needs Python 3.11 or newer; run make PYTHON=/path/to/python3")'
+@test -e $(BIN)/python || test -e $(BIN)/python.exe || $(PYTHON) -m venv $(VENV)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+endef
+
 clean:
-	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) demo-output site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

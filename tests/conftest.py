@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
+
+# No test has a time limit: the machine that runs it may be busy with others.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _PHILIPS_LEVEL = """<DataObject ObjectType="PixelDataRepresentation">
 <Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028" Element="0x0030" PMSVR="IDoubleArray">

@@ -195,7 +195,7 @@ def cache_folder() -> Path:
     ``NAPARI_CAMELYON_CACHE`` overrides the usual place of the operating system. Raises
     `FileWriteError` when the folder cannot be created.
     """
-    from platformdirs import user_cache_path  # noqa: PLC0415
+    from platformdirs import user_cache_path
 
     chosen = os.environ.get("NAPARI_CAMELYON_CACHE")
     folder = Path(chosen) if chosen else user_cache_path("napari-camelyon", appauthor=False)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_models import Darkness, write_wsinfer_model
 
+from made_models import Darkness, write_wsinfer_model
 from napari_camelyon.errors import ModelError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.inference import new_heatmap, read_patch, run
@@ -38,10 +38,7 @@ def darkness(tmp_path_factory):
 
 
 def finished(slide, model, plan, **options):
-    update = None
-    for update in run(slide, model, plan, device="cpu", **options):
-        pass
-    return update
+    return list(run(slide, model, plan, device="cpu", **options))[-1]
 
 
 @pytest.mark.parametrize("stride_um", [8.0, 13.0, 16.0, 32.0])
@@ -122,7 +119,9 @@ def test_the_fast_cut_equals_the_general_one(marked):
 def test_cutting_scales_each_patch_by_itself():
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[:, 20:] = 200
-    cut = cut_patches(pixels, np.array([[0.0, 0.0], [20.0, 0.0]]), np.array([[20.0, 20.0], [40.0, 20.0]]), 10)
+    cut = cut_patches(
+        pixels, np.array([[0.0, 0.0], [20.0, 0.0]]), np.array([[20.0, 20.0], [40.0, 20.0]]), 10
+    )
     assert (cut[0] == 0).all()
     assert (cut[1] == 200).all()
 

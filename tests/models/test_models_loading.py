@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from made_models import write_wsinfer_model
 
+from made_models import write_wsinfer_model
 from napari_camelyon.errors import ModelError
 from napari_camelyon.inference import predict_patches
 from napari_camelyon.models import available_devices, choose_device, load_model
@@ -183,7 +183,7 @@ def test_missing_and_damaged_files_are_explained(tmp_path):
         load_model(tmp_path / "nothing.pt")
     for name in ("cut.pt", "cut.safetensors"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 not really")
-        with pytest.raises(ModelError, match="cannot be read|could run code"):
+        with pytest.raises(ModelError, match=r"cannot be read|could run code"):
             load_model(tmp_path / name)
     (tmp_path / "folder").mkdir()
     with pytest.raises(ModelError, match="no WSInfer model"):

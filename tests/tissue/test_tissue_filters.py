@@ -11,7 +11,10 @@ from napari_camelyon.tissue import PatchRules, is_tissue_patch, patch_statistics
 def literal_statistics(patch):
     """The definitions, pixel by pixel, in plain Python."""
     rows, columns = patch.shape[:2]
-    grey = [[sum(w * float(v) for w, v in zip((0.299, 0.587, 0.114), p)) for p in r] for r in patch]
+    grey = [
+        [sum(w * float(v) for w, v in zip((0.299, 0.587, 0.114), p, strict=True)) for p in r]
+        for r in patch
+    ]
 
     def at(r, c):  # symmetric edges, as scipy's "reflect"
         r = -r - 1 if r < 0 else 2 * rows - r - 1 if r >= rows else r

@@ -11,18 +11,11 @@ from napari.layers import Image, Layer, Shapes
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_camelyon import annotations
-from napari_camelyon.errors import AnnotationError
+from napari_camelyon.annotations import OUTLINE_SCREEN_PX, annotations_from_layers, layer_data
+from napari_camelyon.annotations.triangulation import can_be_filled
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer, world_placement
-from napari_camelyon.widgets.annotation_layers import (
-    OUTLINE_SCREEN_PX,
-    annotations_from_layers,
-    keep_outlines_readable,
-    layer_data,
-    show_annotations,
-    shown_set,
-)
+from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
 from napari_camelyon.widgets.napari_compat import camera
-from napari_camelyon.widgets.triangulation import can_be_filled
 
 # In layer coordinates. bermuda 0.1.8 panics on it.
 PANICKING_RING = np.array([(1, 3), (5, 0), (4, 5), (4, 1), (2, 4), (1, 2), (4, 1)], np.float32)
@@ -301,41 +294,6 @@ def test_layers_of_others_and_layers_that_are_not_given_change_nothing():
     second.remove([0])
     assert annotations_from_layers(made, [first]).annotations == made.annotations
     assert annotations_from_layers(made, [second]).annotations == made.annotations[:1]
-
-
-def test_what_a_writer_of_napari_is_given_will_do():
-    made = in_set(
-        annotations.make_annotation("polygon", EXACT, group="a"),
-        annotations.make_annotation("dot", EXACT[:1], group="a"),
-    )
-    shapes, points = layers_of(made)
-    data = shapes.data[0].copy()
-    data[0] += 4
-    set_data(shapes, 0, data)
-    given = [layer.as_layer_data_tuple() for layer in (shapes, points)]
-    assert shown_set(given) is made
-    now = annotations_from_layers(shown_set(given), given)
-    assert now.annotations[1] is made.annotations[1]
-    assert_allclose(now.annotations[0].points - EXACT, [(4, 4), (0, 0), (0, 0)], atol=0.01)
-    for layers, words in (([], "None of these"), ([Image(np.zeros((4, 4)))], "None of these")):
-        with pytest.raises(AnnotationError, match=words):
-            shown_set(layers)
-    with pytest.raises(AnnotationError, match="several files"):
-        shown_set([*given, *layers_of(in_set())])
-
-
-def test_a_part_in_a_layer_that_is_not_given_stays():
-    made = in_set(
-        annotations.make_annotation(
-            "polygon", EXACT, more_parts=[annotations.Part(np.array([(5.0, 5.0)]))]
-        )
-    )
-    shapes, points = layers_of(made)
-    for layers in ([shapes], [points], [shapes, points]):
-        assert annotations_from_layers(made, layers).annotations[0] is made.annotations[0]
-    shapes.remove([0])
-    (now,) = annotations_from_layers(made, [shapes])
-    assert_array_equal(now.points, [(5, 5)])
 
 
 def test_a_ring_that_cannot_be_filled_is_a_closed_path_and_comes_back_whole():

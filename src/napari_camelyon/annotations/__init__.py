@@ -4,6 +4,12 @@ from napari_camelyon.annotations.checks import check
 from napari_camelyon.annotations.curves import spline_outline
 from napari_camelyon.annotations.formats import FORMATS, read, write
 from napari_camelyon.annotations.geojson import annotation_from_region, from_geojson, to_geojson
+from napari_camelyon.annotations.layer_view import (
+    OUTLINE_SCREEN_PX,
+    ShownLayer,
+    annotations_from_layers,
+    layer_data,
+)
 from napari_camelyon.annotations.meaning import (
     CAMELYON16,
     CAMELYON17,
@@ -43,6 +49,7 @@ __all__ = [
     "CAMELYON17",
     "FARTHEST_PX",
     "FORMATS",
+    "OUTLINE_SCREEN_PX",
     "POINT_KINDS",
     "Annotation",
     "AnnotationSet",
@@ -52,15 +59,18 @@ __all__ = [
     "Part",
     "Problem",
     "ProfileChoice",
+    "ShownLayer",
     "Source",
     "add_annotations",
     "annotation_from_region",
+    "annotations_from_layers",
     "area_mm2",
     "check",
     "choose_profile",
     "from_geojson",
     "greatest_diameter_um",
     "group_colour",
+    "layer_data",
     "make_annotation",
     "meaning_of",
     "outline",

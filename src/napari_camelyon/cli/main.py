@@ -1,92 +1,168 @@
 """The commands of ``napari-camelyon``. Heavy imports wait until a command needs them."""
 
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from napari_camelyon import __version__
+from napari_camelyon.cli.text import DISCLAIMER, aligned, slide_lines
 from napari_camelyon.errors import CamelyonError
-
-if TYPE_CHECKING:
-    from napari_camelyon.staging import NodeResult
 
 __all__ = ["main"]
 
-_DISCLAIMER = "Research software, not a medical device."
+_PATH = click.Path(path_type=Path)
 
 
 class _ExplainingGroup(click.Group):
-    """Prints the sentence of a CamelyonError instead of a traceback, and exits with 1."""
+    """Prints a sentence instead of a traceback wherever something is not a defect of ours."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: D102
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except CamelyonError as error:
             raise click.ClickException(str(error)) from error
+        except ImportError as error:
+            raise click.ClickException(_broken_installation(error)) from error
+        except RuntimeError as error:
+            # What torchvision says beside a torch of another build, once it is needed.
+            if "torchvision::" not in str(error):
+                raise
+            raise click.ClickException(_broken_installation(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            ctx.exit(130)
+
+
+class _Finite(click.FloatRange):
+    """A number within bounds; unlike click's own it refuses NaN and infinity."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number that can be used.", param, ctx)
+        return number
+
+
+def _plausible_mpp(
+    _ctx: click.Context, _param: click.Parameter, value: float | None
+) -> float | None:
+    if value is None:
+        return None
+    from napari_camelyon.slides.mpp import PLAUSIBLE_MPP, is_plausible
+
+    if not is_plausible((value, value)):
+        low, high = PLAUSIBLE_MPP
+        raise click.BadParameter(
+            f"{value:g} cannot be right: give micrometres per pixel between {low:g} and {high:g}, "
+            "for instance 0.25 for a 40× scan."
+        )
+    return value
+
+
+_mpp_option = click.option(
+    "--mpp",
+    type=float,
+    metavar="µM/PX",
+    callback=_plausible_mpp,
+    help="Size of a pixel, for slides that do not state it. Wins over the file.",
+)
 
 
 @click.group(cls=_ExplainingGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="napari-camelyon")
 def main() -> None:
-    """Lymph-node whole-slide images: view, annotate, predict, stage.
+    """Look at, annotate, predict and stage slides of lymph nodes.
 
     Research software, not a medical device.
     """
 
 
-@main.command("open")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--mpp", type=float, help="µm per pixel, for slides that do not say.")
+@main.command("open", short_help="Open slides and annotations in a window.")
+@click.argument("paths", nargs=-1, type=_PATH, metavar="[SLIDE|XML]...")
+@_mpp_option
 def open_(paths: tuple[Path, ...], mpp: float | None) -> None:
-    """Open slides and their annotations (PATHS, in any order) in a napari window."""
+    """Open slides and their annotations in a napari window, in any order.
+
+    Annotations are ASAP XML or GeoJSON; each file finds the slide of its own name. Without
+    arguments the window opens empty.
+    """
     from napari_camelyon.cli.window import open_window
 
     open_window(paths, mpp=mpp)
 
 
-@main.command()
-@click.argument("slide", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@main.command(short_help="Say what is known of a slide.")
+@click.argument("slide", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def info(slide: Path, as_json: bool) -> None:
-    """Print what is known of SLIDE: size, levels, pixel size, scanner."""
+    """Say what is known of SLIDE: size, size of a pixel, levels, format."""
     from napari_camelyon.slides import describe, open_slide
 
     with open_slide(slide) as opened:
-        described = describe(opened)
-    if as_json:
-        click.echo(json.dumps(described, indent=2, ensure_ascii=False))
-        return
-    width = max(len(key) for key in described)
-    for key, value in described.items():
-        click.echo(f"{key.replace('_', ' '):{width}}  {_plain(value)}")
+        facts = describe(opened)
+    click.echo(_json(facts) if as_json else "\n".join(slide_lines(facts)))
 
 
-@main.command()
-@click.argument("slides", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results."
-)
+@main.command(short_help="Run a model over slides and measure what it finds.")
+@click.argument("slides", nargs=-1, required=True, type=_PATH, metavar="SLIDE...")
+@click.option("--out", required=True, type=_PATH, metavar="DIR", help="Folder for the results.")
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
-    help="State dict (.safetensors, .pt) or WSInfer folder. Default: the bundled model.",
+    type=_PATH,
+    metavar="PATH",
+    help="State dict of a ResNet (.safetensors, .pt, .pth) or a WSInfer folder. "
+    "Default: the bundled demonstration model.",
 )
-@click.option("--tumour-class", help="Which class of the model is tumour, if names do not tell.")
-@click.option("--mpp", type=float, help="µm per pixel, for slides that do not say.")
-@click.option("--stride-um", type=float, help="Pitch of the patches. Default: the model's own.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Default: the model's own.")
+@click.option(
+    "--tumour-class",
+    metavar="NAME",
+    help="Which class of the model is tumour, where their names do not tell.",
+)
+@_mpp_option
+@click.option(
+    "--stride-um",
+    # At 4 µm the largest slides already have some 80 million cells.
+    type=_Finite(4, 10_000),
+    metavar="µM",
+    help="Distance from patch to patch: 32 or less to measure isolated tumour cells. "
+    "Default: the model's own.",
+)
+@click.option(
+    "--threshold",
+    type=_Finite(0, 1),
+    metavar="P",
+    help="Probability from which a patch counts as tumour. Default: the model's own.",
+)
 @click.option(
     "--min-tissue",
-    type=click.FloatRange(0, 1),
+    type=_Finite(0, 1),
+    metavar="SHARE",
     default=0.40,
     show_default=True,
-    help="Share of tissue that a patch needs.",
+    help="Share of a patch that must be tissue, 0–1.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
-def predict(  # noqa: D417
+@click.option(
+    "--device",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    help="auto (the best there is), cpu, cuda or mps.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    default=16,
+    show_default=True,
+    help="Patches predicted at once.",
+)
+def predict(
     slides: tuple[Path, ...],
     out: Path,
     model: Path | None,
@@ -98,8 +174,16 @@ def predict(  # noqa: D417
     device: str,
     batch_size: int,
 ) -> None:
-    """Run a model over SLIDES; the results of each go to OUT/<slide name>/."""
-    from napari_camelyon.cohort import PredictRequest, predict_to_folder
+    """Run a model over each SLIDE, find lesions, and classify the node.
+
+    The results of a slide go to DIR/<name of the slide>/: heatmap.zarr, patches.parquet,
+    lesions.geojson, node.json and run.json. Several slides are also staged as nodes of one patient
+    (or of several, where they are named patient_PPP_node_N as in CAMELYON17).
+
+    Ctrl-C stops after the batch at hand and keeps what was computed.
+    """
+    from napari_camelyon.cli.predict import predict_slides
+    from napari_camelyon.cohort import PredictRequest
 
     request = PredictRequest(
         model_path=model,
@@ -111,105 +195,113 @@ def predict(  # noqa: D417
         device=device,
         batch_size=batch_size,
     )
-    nodes: dict[str, NodeResult] = {}
-    failures = 0
-    for path in slides:
-        try:
-            with click.progressbar(
-                length=1, label=path.name, show_pos=True, item_show_func=_progress_text
-            ) as bar:
-
-                def show(update: Any, bar: Any = bar) -> None:
-                    bar.length = update.total
-                    bar.update(len(update.cells), update)
-
-                name, result = predict_to_folder(path, out, request, on_update=show)
-        except CamelyonError as error:
-            if len(slides) == 1:
-                raise
-            failures += 1
-            click.echo(f"Error: {error}", err=True)
-        else:
-            nodes[name] = result
-    _print_nodes(nodes)
-    click.echo(f"Results in {out}. {_DISCLAIMER}")
-    if failures:
-        raise click.ClickException(f"{failures} of {len(slides)} slides failed; see above.")
+    predict_slides(slides, out, request)
 
 
-@main.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--nodes", type=click.IntRange(min=1), help="How many nodes a patient has.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@main.command(short_help="Derive the pN stage of patients.")
+@click.argument("source", type=_PATH, metavar="DIR|CSV")
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many nodes a patient has; missing ones bound the stage. "
+    "Default: five where named as in CAMELYON17, else those there are.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def stage(source: Path, nodes: int | None, as_json: bool) -> None:
-    """Derive the pN stage from SOURCE: a folder of results, or a CSV with patient,stage."""
+    """Derive the pN stage of every patient in a folder of results or in a table.
+
+    DIR is what predict wrote to. CSV has the columns patient,stage with a class (negative, itc,
+    micro, macro) a node, as in CAMELYON17.
+    """
     from napari_camelyon.cohort import stage_source
 
     patients = stage_source(source, expected_nodes=nodes)
     if as_json:
-        click.echo(json.dumps([item.to_json() for item in patients], indent=2, ensure_ascii=False))
+        click.echo(_json([{**asdict(item), "statement": item.statement} for item in patients]))
         return
     for patient in patients:
-        click.echo(f"{patient.name}: {patient.result.describe()}")
-    click.echo(_DISCLAIMER)
+        click.echo(f"{patient.name}: {patient.describe()}")
+        rows = [
+            (name, "no result" if node_class is None else node_class)
+            for name, node_class in patient.nodes.items()
+        ]
+        for line in aligned(("node", "class"), rows):
+            click.echo(f"  {line}")
+        click.echo()
+    click.echo(DISCLAIMER)
 
 
-@main.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-output"))
-@click.option("--seed", type=int, default=0, show_default=True)
+@main.command(short_help="Show the whole way on generated slides.")
+@click.option(
+    "--out",
+    type=_PATH,
+    metavar="DIR",
+    default=Path("demo-output"),
+    show_default=True,
+    help="Folder for the screenshots.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Another number makes another patient.",
+)
 @click.option("--headless", is_flag=True, help="Use a virtual screen even if there is a display.")
 def demo(out: Path, seed: int, headless: bool) -> None:
-    """Generate a synthetic patient, predict its nodes in the window, and stage it."""
+    """Generate a synthetic patient, predict its nodes in the window, and stage it.
+
+    Without a display this happens on a virtual screen, and screenshots are saved.
+    """
     from napari_camelyon.cli.demo import run_demo
 
     run_demo(out, seed=seed, headless=headless)
 
 
-@main.command()
+@main.command(short_help="Look whether this installation works.")
 @click.option("--report", "as_report", is_flag=True, help="Print a text for a bug report.")
 def doctor(as_report: bool) -> None:
-    """Look whether this installation works, and say what to do where it does not."""
-    from napari_camelyon.cli.doctor import examine, report
+    """Look whether this installation works, and say what to do where it does not.
+
+    The text that --report prints names versions and findings, but no personal paths.
+    """
+    from napari_camelyon.cli.doctor import examine, lines, report
 
     findings = examine()
     if as_report:
         click.echo(report(findings))
     else:
-        for item in findings:
-            mark = click.style("ok ", fg="green") if item.fine else click.style("BAD", fg="red")
-            click.echo(f"{mark} {item.subject}: {item.text}")
-    if not all(item.fine for item in findings):
-        raise SystemExit(1)
+        for item, line in zip(findings, lines(findings), strict=True):
+            click.echo(line if item.fine else click.style(line, fg="red"))
+    bad = sum(not item.fine for item in findings)
+    if bad:
+        raise click.ClickException(
+            "One thing needs attention: see BAD above."
+            if bad == 1
+            else f"{bad} things need attention: see BAD above."
+        )
 
 
-@main.command("default-reader")
-@click.argument("extensions", nargs=-1)
+@main.command("default-reader", short_help="Make napari open slides with this plugin unasked.")
+@click.argument("extensions", nargs=-1, metavar="[EXTENSION]...")
 @click.option("--off", is_flag=True, help="Let napari ask again.")
 def default_reader(extensions: tuple[str, ...], off: bool) -> None:
-    """Make napari open files with these EXTENSIONS (tif svs …) through napari-camelyon."""
-    from napari_camelyon.widgets.reader_settings import default_extensions, set_default_reader
+    """Make napari open files with an EXTENSION (tif svs xml …) through napari-camelyon.
 
-    if extensions:
-        set_default_reader(extensions, on=not off)
-    chosen = default_extensions()
-    click.echo("napari-camelyon opens by default: " + (", ".join(chosen) or "nothing"))
+    Without arguments it says for which extensions that is so. The choice is kept in napari's own
+    settings.
+    """
+    from napari_camelyon.cli.readers import choose_default_reader
 
-
-def _print_nodes(nodes: "dict[str, NodeResult]") -> None:
-    width = max((len(name) for name in nodes), default=0)
-    for name, result in nodes.items():
-        click.echo(f"{name:{width}}  {result.node_class:8}  {' '.join(result.reasons)}")
+    chosen = choose_default_reader(extensions, on=not off)
+    click.echo("napari opens with napari-camelyon, unasked: " + (", ".join(chosen) or "nothing"))
 
 
-def _progress_text(update: Any) -> str | None:
-    if update is None:
-        return None
-    return f"{update.patches_per_s:.0f} patches/s"
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(_plain(item) for item in value)
-    if isinstance(value, dict):
-        return " ".join(f"{key}={_plain(item)}" for key, item in value.items())
-    return "unknown" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def _broken_installation(error: Exception) -> str:
+    return f"This installation is broken ({error}). Type: napari-camelyon doctor"

@@ -1,5 +1,8 @@
 """The window with our docks, as ``open`` and ``demo`` show it."""
 
+import importlib
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +17,14 @@ if TYPE_CHECKING:
     from napari_camelyon.widgets.inference_dock import InferenceDock
     from napari_camelyon.widgets.pn_dock import StageDock
 
-__all__ = ["docked_viewer", "open_window"]
+__all__ = ["docked_viewer", "has_display", "open_window"]
+
+
+def has_display() -> bool:
+    """Tell whether a window can be shown; Qt ends the whole process where it cannot."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
 def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDock]":
@@ -30,16 +40,60 @@ def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDo
 
 
 def open_window(paths: Sequence[Path], *, mpp: float | None = None) -> None:
-    """Open slides and annotations in a window and stay until it is closed."""
+    """Open slides and annotations in a window and stay until it is closed.
+
+    Raises
+    ------
+    CamelyonError
+        A file cannot be opened, or there is no display or no Qt; no window was shown then. Or
+        something failed only when it was shown; the window was then shown with the rest.
+    """
+    _refuse_unreadable(paths, mpp)
+    if not has_display():
+        raise CamelyonError(
+            "There is no display to show a window on. Type: napari-camelyon predict, which needs "
+            "none, or work where DISPLAY or WAYLAND_DISPLAY is set."
+        )
+    _import_qt()
     import napari
 
     from napari_camelyon.widgets.opening import open_paths
 
-    missing = [path for path in paths if not path.exists()]
-    if missing:
-        raise CamelyonError(f"There is no file {missing[0]}. Check the spelling.")
     viewer, _, _ = docked_viewer()
     failures = open_paths(viewer, paths, mpp=mpp)
-    if failures:
-        click.echo(f"{failures} of {len(paths)} files could not be opened.", err=True)
     napari.run()
+    if failures:
+        raise CamelyonError(f"{failures} of {len(paths)} files could not be opened.")
+
+
+def _refuse_unreadable(paths: Sequence[Path], mpp: float | None) -> None:
+    """Read every header and annotation once: it takes no time beside a window that starts."""
+    from napari_camelyon import annotations
+    from napari_camelyon.slides import open_slide
+
+    problems = []
+    for path in paths:
+        try:
+            if not path.exists():
+                raise CamelyonError(f"There is no file {path}: check the name.")
+            if path.suffix.lower() in annotations.FORMATS:
+                annotations.read(path)
+            else:
+                open_slide(path, mpp=mpp).close()
+        except CamelyonError as error:
+            problems.append(error)
+    if not problems:
+        return
+    for problem in problems[:-1]:
+        click.echo(f"Error: {problem}", err=True)
+    raise problems[-1]
+
+
+def _import_qt() -> None:
+    try:
+        importlib.import_module("qtpy.QtWidgets")
+    except (ImportError, RuntimeError) as error:
+        raise CamelyonError(
+            f"The window needs Qt, which cannot be imported ({error}). Type: pip install "
+            "'napari[pyside6]'"
+        ) from error

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from napari_camelyon.cohort.results import write_slide_results
 from napari_camelyon.slides import open_slide
-from napari_camelyon.staging import NodeResult, classify_node, find_lesions
+from napari_camelyon.staging import (
+    JOIN_DILATION_UM,
+    MIN_PATCHES,
+    NodeResult,
+    classify_node,
+    find_lesions,
+)
 from napari_camelyon.tissue import plan_patches
 
 if TYPE_CHECKING:
@@ -86,8 +92,8 @@ def predict_to_folder(
         As the rooms below do; nothing is written then, or what was there before stays.
     """
     # Importing torch takes seconds, and staging finished results needs none of it.
-    from napari_camelyon.inference import new_heatmap, run  # noqa: PLC0415
-    from napari_camelyon.models import load_model  # noqa: PLC0415
+    from napari_camelyon.inference import new_heatmap, run
+    from napari_camelyon.models import load_model
 
     model = load_model(request.model_path, tumour_class=request.tumour_class)
     with open_slide(slide_path, mpp=request.mpp) as slide:
@@ -131,7 +137,8 @@ def _parameters(request: PredictRequest) -> dict[str, str | float | None]:
         "tumour_class": request.tumour_class,
         "mpp": request.mpp,
         "stride_um": request.stride_um,
-        "threshold": request.threshold,
+        "min_patches": MIN_PATCHES,
+        "join_dilation_um": JOIN_DILATION_UM,
         "min_tissue_fraction": request.min_tissue_fraction,
         "device": request.device,
         "batch_size": request.batch_size,

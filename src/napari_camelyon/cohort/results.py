@@ -88,7 +88,7 @@ def write_slide_results(
     planned, tissue_fraction, extra
         As in `write_patches`.
     parameters : mapping or None
-        What was chosen for the run, as JSON values, beside what the heatmap knows.
+        What was chosen for the run, as JSON values; by default what the heatmap knows.
 
     Returns
     -------
@@ -113,6 +113,7 @@ def write_slide_results(
         folder,
         slide_name=heatmap.slide_name,
         slide_fingerprint=heatmap.slide_fingerprint,
+        threshold=heatmap.threshold,
     )
     write_node(node, folder)
     run = RunRecord(
@@ -121,7 +122,11 @@ def write_slide_results(
         slide_fingerprint=heatmap.slide_fingerprint,
         model_name=heatmap.model_name,
         model_sha256=heatmap.model_sha256,
-        parameters={"value_meaning": heatmap.value_meaning, **(parameters or {})},
+        parameters={
+            "threshold": heatmap.threshold,
+            "value_meaning": heatmap.value_meaning,
+            **(parameters or {}),
+        },
         versions=_versions(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -60,7 +60,7 @@ def read_annotations(path: str) -> list[LayerData]:
     if slides:
         slide_name = _meta(slides[-1])["slide"]
         mpp = _mpp_of(slides[-1])
-    return annotations.layer_data(annotation_set, slide_name=slide_name, mpp=mpp)
+    return annotations.layer_data(annotation_set, slide_name, mpp)
 
 
 def _our_layers(kind: str) -> list[Layer]:

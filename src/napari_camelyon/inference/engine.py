@@ -121,7 +121,7 @@ def run(
     wanted = patch_grid.selected & np.isnan(heatmap.values)
     total = int(wanted.sum())
     patch_px = model.spec.patch_px
-    module = model.module.to(target, memory_format=torch.channels_last)
+    module = model.module.to(target).to(memory_format=torch.channels_last)
     done = 0
     started = time.perf_counter()
     reader = ThreadPoolExecutor(read_threads, thread_name_prefix="read-patches")
@@ -143,7 +143,8 @@ def run(
             for start in range(0, len(block), batch_size):
                 if cancelled():
                     return
-                cells, patches = (array[start : start + batch_size] for array in (block_cells, block))
+                cells = block_cells[start : start + batch_size]
+                patches = block[start : start + batch_size]
                 done += len(cells)
                 if rules is not None:
                     keep = np.array([is_tissue_patch(patch, rules) for patch in patches])

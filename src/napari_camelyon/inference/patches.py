@@ -18,7 +18,9 @@ BLOCK_PX = 1024
 """Side of a block in model pixels: 11 MB of patches of 128 px at half stride."""
 
 
-def plan_blocks(grid: Grid, selected: NDArray[np.bool_], patch_px: int) -> Iterator[NDArray[np.int64]]:
+def plan_blocks(
+    grid: Grid, selected: NDArray[np.bool_], patch_px: int
+) -> Iterator[NDArray[np.int64]]:
     """Yield the selected cells of a grid in blocks, from the top left, row by row.
 
     Parameters
@@ -40,7 +42,7 @@ def plan_blocks(grid: Grid, selected: NDArray[np.bool_], patch_px: int) -> Itera
             window = selected[top : top + rows_a_block, left : left + columns_a_block]
             cells = np.argwhere(window)
             if len(cells):
-                yield cells + (top, left)
+                yield cells + np.array([top, left])
 
 
 def read_block(
@@ -110,7 +112,10 @@ def cut_patches(
         corner = (left, top)
         patch[:] = resize_box(
             pixels[int(top) : int(bottom), int(left) : int(right)],
-            (*np.maximum(begin - corner, 0), *np.minimum(end - corner, (right - left, bottom - top))),
+            (
+                *np.maximum(begin - corner, 0),
+                *np.minimum(end - corner, (right - left, bottom - top)),
+            ),
             patch_px,
             patch_px,
         )
@@ -124,7 +129,8 @@ def read_patch(slide: Slide, grid: Grid, row: int, column: int, patch_px: int) -
     -------
     ndarray of uint8, shape (patch_px, patch_px, 3)
     """
-    return read_block(slide, grid, np.array([[row, column]]), patch_px)[0]
+    patches = read_block(slide, grid, np.array([[row, column]]), patch_px)
+    return patches.reshape(patch_px, patch_px, 3)
 
 
 def _cells_a_block(patch_length_px: int, stride_px: int, patch_px: int) -> int:

@@ -104,8 +104,7 @@ def load_model(
             "WSInfer folder."
         )
     state = _strip_wrapping(_read_state_dict(path))
-    module = _resnet_for(state, path)
-    outputs = module.fc.out_features
+    module, outputs = _resnet_for(state, path)
     found = spec or _spec_beside(path) or replace(REFERENCE_SPEC, name=path.stem)
     found = _fit_spec(found, outputs, tumour_class, path)
     _load_into(module, state, path)
@@ -136,7 +135,7 @@ def _load_wsinfer(folder: Path, spec: ModelSpec | None, tumour_class: str | None
         with warnings.catch_warnings():
             # TorchScript is on its way out of torch, but it is what the zoo is made of.
             warnings.simplefilter("ignore", FutureWarning)
-            module = torch.jit.load(weights, map_location="cpu")
+            module = torch.jit.load(weights, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"{weights} is no readable TorchScript program ({_first_line(error)}). "
@@ -151,15 +150,14 @@ def _read_state_dict(path: Path) -> StateDict:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "Unsupported" not in str(error) or "global" not in str(error).lower():
+            raise _unreadable(path, error) from error
         raise ModelError(
             f"{path} holds Python objects besides tensors, which could run code and are not "
             "loaded. Save the state dict alone: torch.save(model.state_dict(), path)."
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError) as error:
-        raise ModelError(
-            f"The model file {path} cannot be read ({_first_line(error)}). It may be damaged or "
-            "no state dict."
-        ) from error
+        raise _unreadable(path, error) from error
     for key in _CONTAINER_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -178,7 +176,8 @@ def _strip_wrapping(state: StateDict) -> StateDict:
     return state
 
 
-def _resnet_for(state: StateDict, path: Path) -> nn.Module:
+def _resnet_for(state: StateDict, path: Path) -> tuple[nn.Module, int]:
+    """Return the network that the tensors belong to, and its number of outputs."""
     if "conv1.weight" not in state or "layer4.0.conv1.weight" not in state:
         raise ModelError(
             f"The tensors in {path} are not those of a torchvision ResNet (first names: "
@@ -200,7 +199,8 @@ def _resnet_for(state: StateDict, path: Path) -> nn.Module:
         build = resnet34
     else:
         build = resnet18
-    return build(weights=None, num_classes=head.shape[0])
+    outputs = int(head.shape[0])
+    return build(weights=None, num_classes=outputs), outputs
 
 
 def _load_into(module: nn.Module, state: StateDict, path: Path) -> None:
@@ -253,6 +253,13 @@ def _fit_spec(spec: ModelSpec, outputs: int, tumour_class: str | None, path: Pat
             )
         spec = replace(spec, tumour_class=spec.class_names.index(tumour_class))
     return spec
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"The model file {path} cannot be read ({_first_line(error)}). It may be damaged or no "
+        "state dict."
+    )
 
 
 def _first_line(error: BaseException) -> str:

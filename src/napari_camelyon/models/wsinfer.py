@@ -85,7 +85,9 @@ def _square_size(arguments: dict[str, Any], path: Path) -> int:
     if isinstance(size, list) and len(set(size)) == 1:
         size = size[0]
     if not isinstance(size, int) or size < 1:
-        raise ModelError(f"The model configuration {path} resizes to {size!r}; expected one number.")
+        raise ModelError(
+            f"The model configuration {path} resizes to {size!r}; expected one number."
+        )
     return size
 
 

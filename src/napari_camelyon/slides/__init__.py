@@ -1,8 +1,8 @@
 """Slides: opening them, where their pixels lie, and their pixels at any size."""
 
 from napari_camelyon.slides.describe import describe
-from napari_camelyon.slides.lazy import dask_levels
 from napari_camelyon.slides.layer_data import layer_data
+from napari_camelyon.slides.lazy import dask_levels
 from napari_camelyon.slides.levels import Level
 from napari_camelyon.slides.resample import (
     choose_level,

@@ -1,7 +1,7 @@
 """From a heatmap to lesions, from lesions to the node's class, from nodes to the patient's pN."""
 
 from napari_camelyon.staging.lesion_file import read_lesions, write_lesions
-from napari_camelyon.staging.lesions import Lesion, find_lesions
+from napari_camelyon.staging.lesions import JOIN_DILATION_UM, MIN_PATCHES, Lesion, find_lesions
 from napari_camelyon.staging.node_file import read_node, write_node
 from napari_camelyon.staging.nodes import (
     ITC_LIMIT_MM,
@@ -24,7 +24,9 @@ from napari_camelyon.staging.patients import (
 __all__ = [
     "EXPECTED_NODES",
     "ITC_LIMIT_MM",
+    "JOIN_DILATION_UM",
     "MICRO_LIMIT_MM",
+    "MIN_PATCHES",
     "NODE_CLASSES",
     "STAGES",
     "Lesion",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import shapely
+from shapely.geometry import MultiPolygon, Polygon
 
 from napari_camelyon.errors import ResultError
 from napari_camelyon.files import read_json_result, write_json
@@ -124,6 +125,9 @@ def _lesion(feature: dict[str, Any]) -> Lesion:
     ours = feature["properties"]["napari_camelyon"]
     (x0, y0), (x1, y1) = ours["diameter_ends_px"]
     left, top, right, bottom = map(float, ours["bounds_px"])
+    outline = shapely.from_geojson(json.dumps(feature["geometry"]))
+    if not isinstance(outline, Polygon | MultiPolygon):
+        raise TypeError("the outline of a lesion is no polygon")
     return Lesion(
         id=int(ours["id"]),
         diameter_mm=float(ours["diameter_mm"]),
@@ -134,5 +138,5 @@ def _lesion(feature: dict[str, Any]) -> Lesion:
         max_probability=float(ours["max_probability"]),
         patches=int(ours["patches"]),
         bounds_px=(left, top, right, bottom),
-        outline=shapely.from_geojson(json.dumps(feature["geometry"])),
+        outline=outline,
     )

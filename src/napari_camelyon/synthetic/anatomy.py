@@ -9,166 +9,22 @@ follicles, paracortex with high endothelial venules, medulla with cords and sinu
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_camelyon.synthetic.deposits import with_deposit
 from napari_camelyon.synthetic.noise import child_seed, smooth_noise, uniform_at
+from napari_camelyon.synthetic.tissues import (
+    CHART_STEP_UM,
+    Axis,
+    Chart,
+    Field,
+    NodePlan,
+    Tissue,
+)
 
-__all__ = ["CHART_STEP_UM", "Chart", "Deposit", "NodePlan", "Tissue", "chart", "depth_in_deposit"]
-
-CHART_STEP_UM = 2.0
-
-Field = NDArray[np.float32]
-Axis = NDArray[np.float64]
-
-
-class Tissue(IntEnum):
-    """What lies at a place."""
-
-    GLASS = 0
-    FAT = 1
-    COLLAGEN = 2
-    SINUS = 3
-    PARACORTEX = 4
-    MANTLE = 5
-    GERMINAL = 6
-    CORD = 7
-    VENULE = 8
-    LUMEN = 9
-    TUMOUR = 10
-    DESMOPLASIA = 11
-    NECROSIS = 12
-    GLAND_LUMEN = 13
-    HISTIOCYTES = 14
-    VESSEL_WALL = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Deposit:
-    """A deposit of tumour.
-
-    Attributes
-    ----------
-    x_um, y_um : float
-        Its centre.
-    length_um : float
-        About its greatest diameter.
-    aspect : float
-        Width over length.
-    angle : float
-        Direction of the long axis, radians.
-    seed : int
-        Of its outline and architecture.
-    roughness : float
-        Bumps of its outline, relative to its half width.
-    pattern : {"sheet", "nests", "glands", "files"}
-        How its cells are arranged.
-    nest_um : float
-        Size of nests or glands.
-    stroma : float
-        Share of the deposit between the nests, 0–0.6.
-    infiltration : float
-        Share of lymphocytes among the tumour cells.
-    necrosis : float
-        Depth in µm from which the centre may be dead; 0: none.
-    """
-
-    x_um: float
-    y_um: float
-    length_um: float
-    aspect: float = 0.7
-    angle: float = 0.0
-    seed: int = 0
-    roughness: float = 0.25
-    pattern: str = "sheet"
-    nest_um: float = 90.0
-    stroma: float = 0.2
-    infiltration: float = 0.1
-    necrosis: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class NodePlan:
-    """A lymph node on a slide.
-
-    Attributes
-    ----------
-    seed : int
-        Of the anatomy.
-    x_um, y_um : float
-        Centre of the node.
-    length_um, breadth_um : float
-        Axes of the bean.
-    angle : float
-        Direction of the long axis, radians.
-    capsule_um, sinus_um : float
-        Thickness of the capsule and of the sinus below it.
-    cortex_um : float
-        Depth to which follicles reach.
-    follicles, germinal : float
-        Share of the places for follicles that are taken; share of those with a germinal centre.
-    medulla : float
-        Extent of the medulla from the hilum, relative to the breadth.
-    histiocytosis : float
-        How much of the sinuses histiocytes fill, and how many groups lie in the paracortex, 0–1.
-    trabeculae : float
-        Amount of collagen inside, relative.
-    fat_um : float
-        Width of the fat around the node.
-    deposits : tuple of Deposit
-    """
-
-    seed: int
-    x_um: float
-    y_um: float
-    length_um: float
-    breadth_um: float
-    angle: float = 0.0
-    capsule_um: float = 28.0
-    sinus_um: float = 16.0
-    cortex_um: float = 520.0
-    follicles: float = 0.6
-    germinal: float = 0.5
-    medulla: float = 0.42
-    histiocytosis: float = 0.4
-    trabeculae: float = 1.0
-    fat_um: float = 260.0
-    deposits: tuple[Deposit, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Fields on a regular grid; values at ``x[j], y[i]`` (µm).
-
-    Attributes
-    ----------
-    x, y : ndarray of float64, 1-D
-    tissue : ndarray of uint8, shape (y.size, x.size)
-        `Tissue` of each place.
-    fibres : ndarray of float32
-        A height (µm) whose contour lines are the fibres.
-    tumour : ndarray of float32
-        Depth (µm) inside a deposit, negative outside.
-    infiltration : ndarray of float32
-        Share of lymphocytes among tumour cells.
-    """
-
-    x: Axis
-    y: Axis
-    tissue: NDArray[np.uint8]
-    fibres: Field
-    tumour: Field
-    infiltration: Field
-
-    def rows_columns(
-        self, x_um: NDArray[np.floating], y_um: NDArray[np.floating]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the nearest grid rows and columns of places inside the chart."""
-        columns = np.rint((x_um - self.x[0]) / CHART_STEP_UM).astype(np.int64)
-        rows = np.rint((y_um - self.y[0]) / CHART_STEP_UM).astype(np.int64)
-        return np.clip(rows, 0, self.y.size - 1), np.clip(columns, 0, self.x.size - 1)
+__all__ = ["chart"]
 
 
 def chart(plan: NodePlan, left: float, top: float, right: float, bottom: float) -> Chart:
@@ -182,29 +38,10 @@ def chart(plan: NodePlan, left: float, top: float, right: float, bottom: float) 
     ground.lay_trabeculae()
     ground.lay_capsule()
     ground.lay_vessels()
+    field = Chart(x, y, ground.tissue, ground.fibres, np.zeros(ground.fibres.shape, np.float32))
     for deposit in plan.deposits:
-        ground.lay_deposit(deposit)
-    return Chart(x, y, ground.tissue, ground.fibres, ground.tumour, ground.infiltration)
-
-
-def depth_in_deposit(deposit: Deposit, x: Axis, y: Axis) -> Field:
-    """Return the depth (µm) inside a deposit on the grid of two axes, negative outside.
-
-    The outline that is written as annotation is the zero line of this very field.
-    """
-    half_length, half_width = deposit.length_um / 2, deposit.length_um * deposit.aspect / 2
-    # In units of the half width, so that a deposit of another size has the same shape.
-    right, down = (x - deposit.x_um) / half_width, (y - deposit.y_um) / half_width
-    c, s = np.cos(deposit.angle), np.sin(deposit.angle)
-    u = (right[None] * c + down[:, None] * s) * (half_width / half_length)
-    v = down[:, None] * c - right[None] * s
-    ellipse = 1 - np.hypot(u, v)
-    bumps = smooth_noise(child_seed(deposit.seed, 1), right, down, 0.75)
-    small = smooth_noise(child_seed(deposit.seed, 2), right, down, 0.2)
-    rough = deposit.roughness * (0.34 * bumps + 0.09 * small)
-    # Far away the bumps must not make new islands.
-    fade = np.clip(1.6 + ellipse / 0.6, 0, 1)
-    return ((ellipse + rough * fade) * half_width).astype(np.float32)
+        field = with_deposit(field, deposit)
+    return field
 
 
 def _axis(first: float, last: float) -> Axis:
@@ -222,8 +59,6 @@ class _Ground:
         self.x, self.y = x, y
         shape = (y.size, x.size)
         self.tissue = np.zeros(shape, np.uint8)
-        self.tumour = np.full(shape, -1e4, np.float32)
-        self.infiltration = np.zeros(shape, np.float32)
         self.fibres = np.zeros(shape, np.float32)
         self.depth = np.zeros(shape, np.float32)
         self.hilum = np.zeros(shape, np.float32)
@@ -261,8 +96,7 @@ class _Ground:
 
     def lay_follicles(self) -> None:
         plan = self.plan
-        spacing = 430.0
-        for i, j, cx, cy in _blobs(plan.seed, 10, spacing, self.x, self.y, 280.0):
+        for i, j, cx, cy in _blobs(child_seed(plan.seed, 10), 430.0, self.x, self.y, reach=280.0):
             chance = uniform_at(child_seed(plan.seed, 11), i, j)
             size = uniform_at(child_seed(plan.seed, 12), i, j)
             kind = uniform_at(child_seed(plan.seed, 13), i, j)
@@ -316,111 +150,52 @@ class _Ground:
         self.put((self.tissue == Tissue.FAT) & septum, Tissue.COLLAGEN)
 
     def lay_vessels(self) -> None:
-        plan = self.plan
-        for i, j, cx, cy in _blobs(plan.seed, 50, 118.0, self.x, self.y, 45.0):
-            numbers = [uniform_at(child_seed(plan.seed, 51 + k), i, j) for k in range(5)]
-            if numbers[0] < 0.62:
-                self._vessel(
-                    cx,
-                    cy,
-                    8 + 9 * numbers[1],
-                    0.42 + 0.5 * numbers[2],
-                    numbers[3],
-                    0.42,
-                    Tissue.VENULE,
-                    (Tissue.PARACORTEX, Tissue.CORD),
-                    numbers[4],
-                )
-        for i, j, cx, cy in _blobs(plan.seed, 60, 520.0, self.x, self.y, 110.0):
-            numbers = [uniform_at(child_seed(plan.seed, 61 + k), i, j) for k in range(5)]
-            if numbers[0] < 0.6:
-                self._vessel(
-                    cx,
-                    cy,
-                    22 + 44 * numbers[1] ** 2,
-                    0.5 + 0.5 * numbers[2],
-                    numbers[3],
-                    0.62,
-                    Tissue.VESSEL_WALL,
-                    (Tissue.PARACORTEX, Tissue.CORD, Tissue.SINUS, Tissue.FAT),
-                    numbers[4],
-                )
+        seed = self.plan.seed
+        for i, j, x, y in _blobs(child_seed(seed, 50), 118.0, self.x, self.y, reach=45.0):
+            n = [uniform_at(child_seed(seed, 51 + k), i, j) for k in range(5)]
+            if n[0] < 0.62:
+                venule = _Vessel(x, y, 8 + 9 * n[1], 0.42 + 0.5 * n[2], n[3], 0.42, n[4] < 0.55)
+                self._lay_vessel(venule, Tissue.VENULE, (Tissue.PARACORTEX, Tissue.CORD))
+        for i, j, x, y in _blobs(child_seed(seed, 60), 520.0, self.x, self.y, reach=110.0):
+            n = [uniform_at(child_seed(seed, 61 + k), i, j) for k in range(5)]
+            if n[0] < 0.6:
+                vein = _Vessel(x, y, 22 + 44 * n[1] ** 2, 0.5 + 0.5 * n[2], n[3], 0.62, n[4] < 0.55)
+                over = (Tissue.PARACORTEX, Tissue.CORD, Tissue.SINUS, Tissue.FAT)
+                self._lay_vessel(vein, Tissue.VESSEL_WALL, over)
 
-    def _vessel(
-        self,
-        cx: float,
-        cy: float,
-        radius: float,
-        aspect: float,
-        turn: float,
-        lumen: float,
-        wall: Tissue,
-        over: tuple[Tissue, ...],
-        filled: float,
-    ) -> None:
-        columns = np.flatnonzero(np.abs(self.x - cx) < radius * 2.2)
-        rows = np.flatnonzero(np.abs(self.y - cy) < radius * 2.2)
+    def _lay_vessel(self, vessel: "_Vessel", wall: Tissue, over: tuple[Tissue, ...]) -> None:
+        columns = np.flatnonzero(np.abs(self.x - vessel.x_um) < vessel.radius_um * 2.2)
+        rows = np.flatnonzero(np.abs(self.y - vessel.y_um) < vessel.radius_um * 2.2)
         if columns.size == 0 or rows.size == 0:
             return
         box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        x, y = self.x[None, box[1]] - cx, self.y[box[0], None] - cy
-        c, s = np.cos(turn * np.pi), np.sin(turn * np.pi)
-        rho = np.hypot((x * c + y * s) * aspect**0.5, (y * c - x * s) / aspect**0.5)
+        x, y = self.x[None, box[1]] - vessel.x_um, self.y[box[0], None] - vessel.y_um
+        c, s = np.cos(vessel.turn * np.pi), np.sin(vessel.turn * np.pi)
+        squash = vessel.aspect**0.5
+        radius = np.hypot((x * c + y * s) * squash, (y * c - x * s) / squash)
         place = self.tissue[box]
-        allowed = np.isin(place, over) & (rho < radius)
+        allowed = np.isin(place, over) & (radius < vessel.radius_um)
         place[allowed] = wall
-        inner = allowed & (rho < radius * lumen)
-        place[inner] = Tissue.LUMEN if filled < 0.55 else Tissue.SINUS
-        if filled >= 0.55:
-            place[inner] = Tissue.GLAND_LUMEN  # empty: nothing but clear plasma
-        self.fibres[box] = np.where(allowed, rho, self.fibres[box])
+        inner = allowed & (radius < vessel.radius_um * vessel.lumen)
+        place[inner] = Tissue.LUMEN if vessel.filled else Tissue.GLAND_LUMEN
+        self.fibres[box] = np.where(allowed, radius, self.fibres[box])
 
-    def lay_deposit(self, deposit: Deposit) -> None:
-        reach = deposit.length_um * 0.75 + 60
-        if (
-            self.x[-1] < deposit.x_um - reach
-            or self.x[0] > deposit.x_um + reach
-            or self.y[-1] < deposit.y_um - reach
-            or self.y[0] > deposit.y_um + reach
-        ):
-            return
-        depth = depth_in_deposit(deposit, self.x, self.y)
-        inside = depth > 0
-        if not inside.any():
-            self.tumour = np.maximum(self.tumour, depth)
-            return
-        seed = deposit.seed
-        nest = smooth_noise(child_seed(seed, 3), self.x, self.y, deposit.nest_um * 0.5)
-        nest += 0.25 * smooth_noise(child_seed(seed, 4), self.x, self.y, deposit.nest_um * 0.17)
-        if deposit.pattern == "files":
-            ridge = np.abs(smooth_noise(child_seed(seed, 5), self.x, self.y, 26.0))
-            cells = ridge < 0.62 - 0.8 * deposit.stroma
-        elif deposit.pattern == "sheet":
-            cells = nest > -3.2 + 3.0 * deposit.stroma
-        else:
-            # Quantile of the nest noise that leaves the wanted share to the stroma.
-            cells = nest > (-1.55 + 2.6 * deposit.stroma)
-        between = smooth_noise(child_seed(seed, 6), self.x, self.y, 120.0) > 0.1
-        old = self.tissue.copy()
-        solid = inside & (old != Tissue.GLASS)
-        self.put(solid & cells, Tissue.TUMOUR)
-        # Septa are collagen or the lymphoid tissue that was there.
-        self.put(solid & ~cells & between & (depth > 12), Tissue.DESMOPLASIA)
-        if deposit.pattern == "glands":
-            self.put(solid & cells & (nest > 1.15), Tissue.GLAND_LUMEN)
-        if deposit.necrosis > 0:
-            dead = smooth_noise(child_seed(seed, 7), self.x, self.y, 160.0) > 0.5
-            self.put(solid & cells & dead & (depth > deposit.necrosis), Tissue.NECROSIS)
-        self.fibres = np.where(inside, nest * deposit.nest_um * 0.3, self.fibres).astype(np.float32)
-        edge = 0.5 * np.exp(-depth / 22.0)
-        self.infiltration = np.where(
-            inside, np.clip(deposit.infiltration + edge * 0.6, 0, 0.75), self.infiltration
-        ).astype(np.float32)
-        self.tumour = np.maximum(self.tumour, depth)
+
+@dataclass(frozen=True, slots=True)
+class _Vessel:
+    """A vessel cut across: centre and radius, aspect, turn (in half turns), share of the lumen."""
+
+    x_um: float
+    y_um: float
+    radius_um: float
+    aspect: float
+    turn: float
+    lumen: float
+    filled: bool
 
 
 def _blobs(
-    seed: int, name: int, spacing: float, x: Axis, y: Axis, reach: float
+    seed: int, spacing: float, x: Axis, y: Axis, *, reach: float
 ) -> list[tuple[int, int, float, float]]:
     """Return lattice indices and centres of the jittered blobs that may touch a window."""
     rows = range(int((y[0] - reach) // spacing) - 1, int((y[-1] + reach) // spacing) + 2)
@@ -428,8 +203,10 @@ def _blobs(
     found = []
     for i in rows:
         for j in columns:
-            cx = spacing * (j + 0.5 * (i % 2) + 0.7 * uniform_at(child_seed(seed, name, 1), i, j))
-            cy = spacing * (i + 0.7 * uniform_at(child_seed(seed, name, 2), i, j))
+            jitter_x = uniform_at(child_seed(seed, 1), i, j)
+            jitter_y = uniform_at(child_seed(seed, 2), i, j)
+            cx = spacing * (j + 0.5 * (i % 2) + 0.7 * jitter_x)
+            cy = spacing * (i + 0.7 * jitter_y)
             if x[0] - reach < cx < x[-1] + reach and y[0] - reach < cy < y[-1] + reach:
                 found.append((i, j, cx, cy))
     return found

@@ -99,7 +99,7 @@ def spoil_tissue(
         wave = smooth_noise(child_seed(artefacts.seed, 1, number), x, y, 90.0)
         away = _distance_to_segment(x, y, fold) + wave * fold.width_um * 0.3
         double = np.clip((fold.width_um / 2 - away) / 3.0 + 0.5, 0, 1)
-        pigments = pigments * (1 + np.float32(0.85) * double[..., None])
+        pigments = pigments * (1 + 0.85 * double[..., None]).astype(np.float32)
     for place in artefacts.defocus:
         mask = _disc(x, y, place, 0.35 * place.radius_um)
         if mask.max() > 0:
@@ -127,13 +127,15 @@ def mark_glass(
         through *= 1 - _dust(x, y, artefacts)[..., None]
     if through.min() >= 0.999:
         return picture
-    return np.clip(picture * through + np.float32(0.5), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture * through + np.float32(0.5), 0, 255), np.uint8)
 
 
 def _axes(
     shape: tuple[int, ...], x_px: int, y_px: int, mpp: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (x_px + np.arange(shape[1]) + 0.5) * mpp, (y_px + np.arange(shape[0]) + 0.5) * mpp
+    x = (x_px + np.arange(shape[1], dtype=np.float64) + 0.5) * mpp
+    y = (y_px + np.arange(shape[0], dtype=np.float64) + 0.5) * mpp
+    return x, y
 
 
 def _distance_to_segment(
@@ -145,14 +147,14 @@ def _distance_to_segment(
     t = np.clip((right * along_x + down * along_y) / length**2, 0, 1)
     # Thinner towards its ends.
     taper = fold.width_um / 2 * (2 * t - 1) ** 4
-    return (np.hypot(right - t * along_x, down - t * along_y) + taper).astype(np.float32)
+    return np.asarray(np.hypot(right - t * along_x, down - t * along_y) + taper, np.float32)
 
 
 def _disc(
     x: NDArray[np.float64], y: NDArray[np.float64], place: Bubble, soft_um: float
 ) -> NDArray[np.float32]:
     away = np.hypot(x[None] - place.x_um, y[:, None] - place.y_um)
-    return np.clip((place.radius_um - away) / soft_um + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((place.radius_um - away) / soft_um + 0.5, 0, 1), np.float32)
 
 
 def _stroke(
@@ -171,7 +173,7 @@ def _stroke(
     edge = smooth_noise(child_seed(seed, 1), x, y, 60.0) * 0.04 * stroke.width_um
     cover = np.clip((stroke.width_um / 2 + edge - away) / 12 + 0.5, 0, 1)
     streaks = 0.86 + 0.07 * smooth_noise(child_seed(seed, 2), x, y, 35.0)
-    return (cover * np.clip(streaks, 0.6, 1)).astype(np.float32)
+    return np.asarray(cover * np.clip(streaks, 0.6, 1), np.float32)
 
 
 def _dust(
@@ -182,4 +184,4 @@ def _dust(
     # Hills 16 µm apart: 4,000 a mm²; of these the share above a height follows the normal law.
     share = min(0.5, artefacts.dust / 4000)
     height = np.float32(np.sqrt(-2 * np.log(max(share, 1e-9))) * 0.93)
-    return np.clip((hills - height) * 2.5, 0, 0.75).astype(np.float32)
+    return np.asarray(np.clip((hills - height) * 2.5, 0, 0.75), np.float32)

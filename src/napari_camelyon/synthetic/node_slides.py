@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from napari_camelyon.files import atomic_file
 from napari_camelyon.slides import write_slide
-from napari_camelyon.synthetic.anatomy import NodePlan, depth_in_deposit
 from napari_camelyon.synthetic.artefacts import Artefacts, mark_glass, spoil_tissue
 from napari_camelyon.synthetic.cells import Phenotype, draw_phenotype
+from napari_camelyon.synthetic.deposits import depth_in_deposit
 from napari_camelyon.synthetic.noise import child_seed
 from napari_camelyon.synthetic.outlines import asap_xml, deposit_outlines
 from napari_camelyon.synthetic.paint import paint_window
 from napari_camelyon.synthetic.scanners import Centre, scan
 from napari_camelyon.synthetic.sprites import SpriteBank, draw_bank
+from napari_camelyon.synthetic.tissues import NodePlan
 
 __all__ = ["NodeSlide", "paint_tile", "tumour_mask", "write_node_slide", "write_outlines"]
 
@@ -63,7 +64,7 @@ def paint_tile(
     The tissue depends on the place alone; the sensor's noise on the window's corner too.
     """
     phenotype, bank = _cells_of(slide.patient_seed, slide.mpp)
-    window = paint_window(slide.plan, phenotype, bank, x_px, y_px, width_px, height_px)
+    window = paint_window(slide.plan, phenotype, bank, (x_px, y_px, width_px, height_px))
     if window is not None:
         pigments = window.pigments
     elif slide.artefacts.touch(x_px, y_px, width_px, height_px, slide.mpp):
@@ -80,8 +81,8 @@ def tumour_mask(
     slide: NodeSlide, x_px: int, y_px: int, width_px: int, height_px: int
 ) -> NDArray[np.bool_]:
     """Return which pixels of a window have their centre inside a deposit's outline."""
-    x = (x_px + np.arange(width_px) + 0.5) * slide.mpp
-    y = (y_px + np.arange(height_px) + 0.5) * slide.mpp
+    x = (x_px + np.arange(width_px, dtype=np.float64) + 0.5) * slide.mpp
+    y = (y_px + np.arange(height_px, dtype=np.float64) + 0.5) * slide.mpp
     mask = np.zeros((height_px, width_px), bool)
     for deposit in slide.plan.deposits:
         mask |= depth_in_deposit(deposit, x, y) > 0

@@ -67,7 +67,7 @@ def hashed_uniform(seed: int, i: ArrayLike, j: ArrayLike) -> NDArray[np.float32]
 def spline_matrix(
     places: NDArray[np.float64], wavelength: float
 ) -> tuple[NDArray[np.float32], int]:
-    """Return the matrix from lattice values to places (cubic B-spline), and its first lattice point."""
+    """Return the cubic B-spline matrix from lattice values to places, and its first value."""
     scaled = places / wavelength
     whole = np.floor(scaled).astype(np.int64)
     t = (scaled - whole).astype(np.float32)
@@ -112,5 +112,5 @@ def smooth_noise(
     lattice *= np.float32(1 / _SPLINE_SD)
     # The cheaper order of the two products.
     if down.shape[0] < across.shape[0]:
-        return (down @ lattice) @ across.T
-    return down @ (lattice @ across.T)
+        return np.asarray((down @ lattice) @ across.T, np.float32)
+    return np.asarray(down @ (lattice @ across.T), np.float32)

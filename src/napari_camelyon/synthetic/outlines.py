@@ -9,7 +9,8 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 from skimage.measure import find_contours
 
-from napari_camelyon.synthetic.anatomy import Deposit, depth_in_deposit
+from napari_camelyon.synthetic.deposits import depth_in_deposit
+from napari_camelyon.synthetic.tissues import Deposit
 
 __all__ = ["asap_xml", "deposit_outlines", "greatest_diameter", "with_greatest_diameter"]
 
@@ -30,8 +31,10 @@ def deposit_outlines(deposit: Deposit) -> tuple[list[Ring], list[Ring]]:
     x = deposit.x_um + np.arange(-reach, reach + step, step)
     y = deposit.y_um + np.arange(-reach, reach + step, step)
     depth = depth_in_deposit(deposit, x, y).astype(np.float64)
-    outer, holes = [], []
-    for contour in find_contours(depth, 0.0, positive_orientation="high"):
+    outer: list[Ring] = []
+    holes: list[Ring] = []
+    contours = find_contours(depth, 0.0, positive_orientation="high")  # type: ignore[no-untyped-call]
+    for contour in contours:
         ring = np.stack([x[0] + contour[:, 1] * step, y[0] + contour[:, 0] * step], axis=1)[:-1]
         area = _signed_area(ring)
         if abs(area) > 4 * step**2:

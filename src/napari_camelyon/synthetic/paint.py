@@ -1,12 +1,13 @@
 """From a plan of a node to its pigments in a window, and to a picture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from napari_camelyon.synthetic.anatomy import CHART_STEP_UM, Chart, NodePlan, Tissue, chart
+from napari_camelyon.synthetic.anatomy import chart
 from napari_camelyon.synthetic.cells import Phenotype
 from napari_camelyon.synthetic.noise import (
     child_seed,
@@ -15,14 +16,18 @@ from napari_camelyon.synthetic.noise import (
     spline_matrix,
 )
 from napari_camelyon.synthetic.placement import Cells, place_cells
-from napari_camelyon.synthetic.sprites import SpriteBank
+from napari_camelyon.synthetic.sprites import Layer, SpriteBank
+from napari_camelyon.synthetic.tissues import CHART_STEP_UM, Axis, Chart, NodePlan, Tissue
 
-__all__ = ["MARGIN_UM", "Window", "paint_window"]
+__all__ = ["MARGIN_UM", "Box", "Window", "paint_chart", "paint_window"]
 
 MARGIN_UM = 44.0
 """Tissue charted around a window so that its cells are those of any larger window."""
 
 Plane = NDArray[np.float32]
+
+Box = tuple[int, int, int, int]
+"""A window in pixels: x, y, width, height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,7 @@ def paint_window(
     plan: NodePlan,
     phenotype: Phenotype,
     bank: SpriteBank,
-    x_px: int,
-    y_px: int,
-    width_px: int,
-    height_px: int,
+    box: Box,
     *,
     margin_um: float = MARGIN_UM,
 ) -> Window | None:
@@ -82,8 +84,8 @@ def paint_window(
     ----------
     plan, phenotype, bank
         The node, its cells and their pictures; the bank's pixel size is the slide's.
-    x_px, y_px, width_px, height_px : int
-        The window in pixels.
+    box : tuple of int
+        The window in pixels: x, y, width, height.
     margin_um : float
         Less than `MARGIN_UM` is quicker, but the window no longer fits its neighbours.
 
@@ -92,24 +94,35 @@ def paint_window(
     Window or None
         None where there is nothing but glass.
     """
-    mpp = bank.mpp
-    x = (x_px + np.arange(width_px) + 0.5) * mpp
-    y = (y_px + np.arange(height_px) + 0.5) * mpp
+    x, y = _pixel_centres(bank.mpp, box)
     field = chart(plan, x[0] - margin_um, y[0] - margin_um, x[-1] + margin_um, y[-1] + margin_um)
     if not field.tissue.any():
         return None
-    pigments = _ground(plan.seed, phenotype, field, x, y)
-    cells = place_cells(child_seed(plan.seed, 7), phenotype, field)
-    _stamp(pigments, cells, bank, x_px, y_px)
-    thickness = 1 + np.float32(0.05) * smooth_noise(child_seed(plan.seed, 8), x, y, 260.0)
-    thickness += np.float32(phenotype.grain) * smooth_noise(child_seed(plan.seed, 9), x, y, 0.9)
+    return paint_chart(plan.seed, phenotype, bank, field, box)
+
+
+def paint_chart(
+    seed: int, phenotype: Phenotype, bank: SpriteBank, field: Chart, box: Box
+) -> Window:
+    """Paint a window of a chart that is at hand and wider than it; see `paint_window`."""
+    x, y = _pixel_centres(bank.mpp, box)
+    pigments = _ground(seed, phenotype, field, x, y)
+    cells = place_cells(child_seed(seed, 7), phenotype, field)
+    _stamp(pigments, cells, bank, box[0], box[1])
+    thickness = 1 + np.float32(0.05) * smooth_noise(child_seed(seed, 8), x, y, 260.0)
+    thickness += np.float32(phenotype.grain) * smooth_noise(child_seed(seed, 9), x, y, 0.9)
     pigments *= thickness[..., None]
     return Window(pigments, field, cells)
 
 
-def _ground(
-    seed: int, phenotype: Phenotype, field: Chart, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> Plane:
+def _pixel_centres(mpp: float, box: Box) -> tuple[Axis, Axis]:
+    x_px, y_px, width_px, height_px = box
+    x = (x_px + np.arange(width_px, dtype=np.float64) + 0.5) * mpp
+    y = (y_px + np.arange(height_px, dtype=np.float64) + 0.5) * mpp
+    return x, y
+
+
+def _ground(seed: int, phenotype: Phenotype, field: Chart, x: Axis, y: Axis) -> Plane:
     # Splines round off the corners of the 2 µm grid.
     across = _chart_to_pixels(field.x, x)
     down = _chart_to_pixels(field.y, y)
@@ -162,7 +175,7 @@ def _ground(
     return pigments
 
 
-def _fat_walls(seed: int, field: Chart, on_pixels) -> Plane:  # type: ignore[no-untyped-def]
+def _fat_walls(seed: int, field: Chart, on_pixels: Callable[[Plane], Plane]) -> Plane:
     """Return the walls of fat cells: where two of their centres are almost equally near."""
     spacing = 58.0  # fat cells measure 50–100 µm [ross]
     i = np.arange(int(field.y[0] // spacing) - 2, int(field.y[-1] // spacing) + 4)
@@ -175,7 +188,7 @@ def _fat_walls(seed: int, field: Chart, on_pixels) -> Plane:  # type: ignore[no-
     places = np.stack([(gx + bend).ravel(), (gy - bend).ravel()], axis=1)
     near, _ = cKDTree(np.stack([cx, cy], axis=1)).query(places, k=2)
     between = on_pixels((near[:, 1] - near[:, 0]).reshape(gx.shape).astype(np.float32))
-    return np.float32(0.55) * np.exp(-((between / np.float32(1.9)) ** 2))
+    return np.asarray(0.55 * np.exp(-((between / 1.9) ** 2)), np.float32)
 
 
 def _stamp(pigments: Plane, cells: Cells, bank: SpriteBank, x_px: int, y_px: int) -> None:
@@ -191,32 +204,31 @@ def _stamp(pigments: Plane, cells: Cells, bank: SpriteBank, x_px: int, y_px: int
     ]
     places = list(zip(chosen, rows[seen].tolist(), columns[seen].tolist(), strict=True))
     for sprite, row, column in places:
-        if sprite.body is not None and sprite.body_clear is not None:
-            _over(pigments, sprite.body, sprite.body_clear, row, column)
+        _over(pigments, sprite.body, row, column)
     for sprite, row, column in places:
-        if sprite.nucleus is not None and sprite.nucleus_clear is not None:
-            _over(pigments, sprite.nucleus, sprite.nucleus_clear, row, column)
+        if sprite.nucleus is not None:
+            _over(pigments, sprite.nucleus, row, column)
 
 
-def _over(under: Plane, sprite: Plane, clear: Plane, row: int, column: int) -> None:
-    side = sprite.shape[0]
+def _over(under: Plane, layer: Layer, row: int, column: int) -> None:
+    side = layer.clear.shape[0]
     top, left = row - side // 2, column - side // 2
     bottom, right = top + side, left + side
     if top >= 0 and left >= 0 and bottom <= under.shape[0] and right <= under.shape[1]:
         target = under[top:bottom, left:right]
-        target *= clear
-        target += sprite
+        target *= layer.clear
+        target += layer.densities
         return
-    first_row, first_column = max(0, -top), max(0, -left)
-    last_row, last_column = min(side, under.shape[0] - top), min(side, under.shape[1] - left)
-    if first_row >= last_row or first_column >= last_column:
+    rows = slice(max(0, -top), min(side, under.shape[0] - top))
+    columns = slice(max(0, -left), min(side, under.shape[1] - left))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
         return
-    target = under[top + first_row : top + last_row, left + first_column : left + last_column]
-    target *= clear[first_row:last_row, first_column:last_column]
-    target += sprite[first_row:last_row, first_column:last_column]
+    target = under[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+    target *= layer.clear[rows, columns]
+    target += layer.densities[rows, columns]
 
 
-def _chart_to_pixels(grid: NDArray[np.float64], places: NDArray[np.float64]) -> Plane:
+def _chart_to_pixels(grid: Axis, places: Axis) -> Plane:
     matrix, first = spline_matrix(places, CHART_STEP_UM)
     start = first - round(grid[0] / CHART_STEP_UM)
     full = np.zeros((places.size, grid.size), np.float32)

@@ -5,22 +5,26 @@ its own laboratory, and a patch with tumour its own deposit. The kinds of normal
 so that no plain statistic of a patch tells tumour from normal (`BASELINES` of the training room).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from napari_camelyon.synthetic.anatomy import Chart, Deposit, NodePlan, Tissue, chart
-from napari_camelyon.synthetic.cells import Phenotype, draw_phenotype
+from napari_camelyon.synthetic.anatomy import chart
+from napari_camelyon.synthetic.cells import draw_phenotype
+from napari_camelyon.synthetic.deposits import with_deposit
 from napari_camelyon.synthetic.noise import child_seed
-from napari_camelyon.synthetic.paint import Window, paint_window
+from napari_camelyon.synthetic.paint import Box, paint_chart
 from napari_camelyon.synthetic.placement import Cells
 from napari_camelyon.synthetic.scanners import draw_centre, scan
-from napari_camelyon.synthetic.sprites import SpriteBank, draw_bank
+from napari_camelyon.synthetic.sprites import draw_bank
+from napari_camelyon.synthetic.tissues import Chart, Deposit, NodePlan, Tissue
 
 __all__ = ["NORMAL_KINDS", "Patches", "draw_patches"]
+
+Place = tuple[float, float]
 
 _T = Tissue
 
@@ -33,14 +37,15 @@ NORMAL_KINDS: dict[str, tuple[tuple[Tissue, ...], float]] = {
     "collagen": ((_T.COLLAGEN,), 0.12),
     "cords": ((_T.CORD,), 0.08),
     "vessels": ((_T.VENULE, _T.VESSEL_WALL, _T.LUMEN), 0.08),
-    "fat": ((_T.FAT,), 0.04),
+    "fat": ((_T.FAT,), 0.02),
 }
 """What normal patches show in their middle, and how often."""
 
 MASK_BLOCKS = 16
 """The tumour mask of a patch has this many blocks a side."""
 
-_FIELD_UM = 1500.0  # side of the charted square in which places are looked for
+_MARGIN_UM = 24.0  # a patch need not fit any neighbour: less than a slide's tiles need
+_FIELD_UM = 1200.0  # side of the charted square in which places are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Patches:
     @property
     def coverage(self) -> NDArray[np.float32]:
         """Share of each patch that is tumour, shape (n,)."""
-        return self.tumour.mean(axis=(1, 2))
+        return np.asarray(self.tumour.mean(axis=(1, 2)), np.float32)
 
 
 def draw_patches(
@@ -99,12 +104,24 @@ def draw_patches(
     bank = draw_bank(phenotype.types, mpp * float(rng.uniform(0.92, 1.08)), rng, copies)
     plan = _draw_node(rng)
     look = _draw_tumour_look(rng)
-    middle = (plan.x_um, plan.y_um)
+    # The middle of the square lies in the node, so there is tissue.
+    way, far = float(rng.uniform(0, 2 * np.pi)), float(np.sqrt(rng.uniform(0, 0.8)))
+    along = far * np.cos(way) * plan.length_um / 2
+    across = far * np.sin(way) * plan.breadth_um / 2
     corner = (
-        middle[0] + float(rng.uniform(-0.5, 0.5)) * plan.length_um - _FIELD_UM / 2,
-        middle[1] + float(rng.uniform(-0.5, 0.5)) * plan.breadth_um - _FIELD_UM / 2,
+        plan.x_um + along * np.cos(plan.angle) - across * np.sin(plan.angle) - _FIELD_UM / 2,
+        plan.y_um + along * np.sin(plan.angle) + across * np.cos(plan.angle) - _FIELD_UM / 2,
     )
-    ground = chart(plan, corner[0], corner[1], corner[0] + _FIELD_UM, corner[1] + _FIELD_UM)
+    # Wider than where places are looked for, so that no patch runs over its border.
+    rim = patch_px * mpp / 2 + 2 * _MARGIN_UM
+    ground = chart(
+        plan,
+        corner[0] - rim,
+        corner[1] - rim,
+        corner[0] + _FIELD_UM + rim,
+        corner[1] + _FIELD_UM + rim,
+    )
+    inner = ground.cut(corner[0], corner[1], corner[0] + _FIELD_UM, corner[1] + _FIELD_UM)
     pixels = np.empty((count, patch_px, patch_px, 3), np.uint8)
     tumour = np.zeros((count, MASK_BLOCKS, MASK_BLOCKS), np.float32)
     nuclei = np.zeros(count, np.int64)
@@ -112,24 +129,26 @@ def draw_patches(
     done = 0
     while done < count:
         with_tumour = bool(rng.uniform() < tumour_share)
-        node, kind, place = (
-            _tumour_place(rng, plan, ground, look, patch_px * mpp)
-            if with_tumour
-            else _normal_place(rng, plan, ground)
-        )
+        if with_tumour:
+            deposit, kind, place = _tumour_place(rng, inner, look, patch_px * mpp)
+        else:
+            kind, place = _normal_place(rng, inner)
         x_px = int(place[0] / bank.mpp) - patch_px // 2
         y_px = int(place[1] / bank.mpp) - patch_px // 2
-        window = paint_window(
-            node, phenotype, bank, x_px, y_px, patch_px, patch_px, margin_um=24.0
-        )
-        if window is None:
+        box = (x_px, y_px, patch_px, patch_px)
+        reach = patch_px * bank.mpp / 2 + _MARGIN_UM
+        field = ground.cut(place[0] - reach, place[1] - reach, place[0] + reach, place[1] + reach)
+        if not field.tissue.any():
             continue
         if with_tumour:
-            tumour[done] = _cover(window, phenotype, bank, x_px, y_px, patch_px)
+            field = with_deposit(field, deposit)
+        window = paint_chart(plan.seed, phenotype, bank, field, box)
+        if with_tumour:
+            tumour[done] = _cover(window.cells, phenotype.tumour_spacing_um, bank.mpp, box)
             if tumour[done].mean() < 0.02:
                 continue
         pixels[done] = _photograph(window.pigments, bank.mpp, rng)
-        nuclei[done] = _count_nuclei(window.cells, bank, x_px, y_px, patch_px)
+        nuclei[done] = _count_nuclei(window.cells, bank.mpp, box)
         kinds.append(kind)
         done += 1
     return Patches(pixels, tumour, kinds, nuclei)
@@ -165,76 +184,68 @@ def _draw_tumour_look(rng: np.random.Generator) -> Deposit:
     )
 
 
-def _normal_place(
-    rng: np.random.Generator, plan: NodePlan, ground: Chart
-) -> tuple[NodePlan, str, tuple[float, float]]:
+def _normal_place(rng: np.random.Generator, inner: Chart) -> tuple[str, Place]:
     names = list(NORMAL_KINDS)
     shares = np.array([share for _, share in NORMAL_KINDS.values()])
     for name in rng.choice(names, size=len(names), replace=False, p=shares / shares.sum()):
-        place = _somewhere(rng, ground, np.isin(ground.tissue, NORMAL_KINDS[name][0]))
+        place = _somewhere(rng, inner, np.isin(inner.tissue, NORMAL_KINDS[name][0]))
         if place is not None:
-            return plan, str(name), place
-    return plan, "lymphocytes", (plan.x_um, plan.y_um)
+            return str(name), place
+    return "fat", (float(inner.x.mean()), float(inner.y.mean()))
 
 
 def _tumour_place(
-    rng: np.random.Generator, plan: NodePlan, ground: Chart, look: Deposit, field_um: float
-) -> tuple[NodePlan, str, tuple[float, float]]:
-    inside = (ground.tissue != Tissue.GLASS) & (ground.tissue != Tissue.FAT)
-    centre = _somewhere(rng, ground, inside) or (plan.x_um, plan.y_um)
+    rng: np.random.Generator, inner: Chart, look: Deposit, field_um: float
+) -> tuple[Deposit, str, Place]:
+    solid = (inner.tissue != Tissue.GLASS) & (inner.tissue != Tissue.FAT)
+    place = _somewhere(rng, inner, solid) or (float(inner.x.mean()), float(inner.y.mean()))
     small = rng.uniform() < 0.16
-    length = float(rng.uniform(45, 150)) if small else float(rng.uniform(250, 900))
-    pattern = "sheet" if small else str(rng.choice(["sheet", "nests", "glands", "files"], p=[0.35, 0.4, 0.15, 0.1]))
-    deposit = Deposit(
-        x_um=centre[0],
-        y_um=centre[1],
+    length = float(rng.uniform(45, 150) if small else rng.uniform(250, 900))
+    aspect = float(rng.uniform(0.5, 1.0))
+    pattern = str(rng.choice(["sheet", "nests", "glands", "files"], p=[0.35, 0.4, 0.15, 0.1]))
+    # Small deposits near the middle of the patch, large ones anywhere: core, border or rim.
+    way = float(rng.uniform(0, 2 * np.pi))
+    far = float(np.sqrt(rng.uniform())) * (0.35 * field_um if small else length / 2 * 0.95)
+    deposit = replace(
+        look,
+        x_um=place[0] - far * np.cos(way),
+        y_um=place[1] - far * np.sin(way) * (1.0 if small else aspect),
         length_um=length,
-        aspect=float(rng.uniform(0.5, 1.0)),
-        angle=float(rng.uniform(0, np.pi)),
+        aspect=aspect,
+        angle=0.0 if not small else float(rng.uniform(0, np.pi)),
         seed=int(rng.integers(2**62)),
         roughness=float(rng.uniform(0.1, 0.6)),
-        pattern=pattern,
+        pattern="sheet" if small else pattern,
         nest_um=look.nest_um * float(rng.uniform(0.7, 1.4)),
         stroma=0.0 if small else look.stroma,
         infiltration=float(rng.choice([0.0, rng.uniform(0, 0.15), rng.uniform(0.15, 0.5)])),
         necrosis=float(rng.choice([0.0, 60.0], p=[0.93, 0.07])),
     )
-    # Small deposits near the middle of the patch, large ones anywhere: core, border or rim.
-    reach = 0.35 * field_um if small else length / 2 * 0.95
-    way, far = float(rng.uniform(0, 2 * np.pi)), float(np.sqrt(rng.uniform())) * reach
-    place = (
-        centre[0] + far * np.cos(way) * (1.0 if small else 1.0),
-        centre[1] + far * np.sin(way) * (1.0 if small else deposit.aspect),
-    )
-    node = NodePlan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"deposits": (deposit,)})
-    return node, f"tumour: {'cluster' if small else pattern}", place
+    return deposit, f"tumour: {'cluster' if small else pattern}", place
 
 
-def _somewhere(
-    rng: np.random.Generator, ground: Chart, where: NDArray[np.bool_]
-) -> tuple[float, float] | None:
+def _somewhere(rng: np.random.Generator, inner: Chart, where: NDArray[np.bool_]) -> Place | None:
     places = np.flatnonzero(where)
     if places.size < 50:
         return None
-    row, column = divmod(int(rng.choice(places)), ground.x.size)
-    return float(ground.x[column]), float(ground.y[row])
+    row, column = divmod(int(rng.choice(places)), inner.x.size)
+    return float(inner.x[column]), float(inner.y[row])
 
 
-def _cover(
-    window: Window, phenotype: Phenotype, bank: SpriteBank, x_px: int, y_px: int, patch_px: int
-) -> NDArray[np.float32]:
-    """Return the share of each block that lies within three quarters of a spacing of a tumour cell."""
-    of_tumour = np.array([name == "tumour" for name in window.cells.names])
+def _cover(cells: Cells, spacing_um: float, mpp: float, box: Box) -> NDArray[np.float32]:
+    """Return the share of each block that is within 3/4 of a spacing of a tumour cell's centre."""
+    x_px, y_px, patch_px, _ = box
+    of_tumour = np.array([name == "tumour" for name in cells.names], bool)
     if not of_tumour.any():
         return np.zeros((MASK_BLOCKS, MASK_BLOCKS), np.float32)
-    cells = np.stack([window.cells.x_um[of_tumour], window.cells.y_um[of_tumour]], axis=1)
+    centres = np.stack([cells.x_um[of_tumour], cells.y_um[of_tumour]], axis=1)
     samples = 3 * MASK_BLOCKS
     along = (np.arange(samples) + 0.5) * patch_px / samples
-    gx, gy = np.meshgrid((x_px + along) * bank.mpp, (y_px + along) * bank.mpp)
-    near, _ = cKDTree(cells).query(np.stack([gx.ravel(), gy.ravel()], axis=1))
-    covered = near.reshape(samples, samples) < 0.75 * phenotype.tumour_spacing_um
+    gx, gy = np.meshgrid((x_px + along) * mpp, (y_px + along) * mpp)
+    near, _ = cKDTree(centres).query(np.stack([gx.ravel(), gy.ravel()], axis=1))
+    covered = near.reshape(samples, samples) < 0.75 * spacing_um
     blocks = covered.reshape(MASK_BLOCKS, 3, MASK_BLOCKS, 3)
-    return blocks.mean(axis=(1, 3)).astype(np.float32)
+    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
 
 
 def _photograph(
@@ -253,8 +264,8 @@ def _photograph(
     return decoded
 
 
-def _count_nuclei(cells: Cells, bank: SpriteBank, x_px: int, y_px: int, patch_px: int) -> int:
-    x, y = cells.x_um / bank.mpp - x_px, cells.y_um / bank.mpp - y_px
-    inside = (x >= 0) & (x < patch_px) & (y >= 0) & (y < patch_px)
+def _count_nuclei(cells: Cells, mpp: float, box: Box) -> int:
+    x, y = cells.x_um / mpp - box[0], cells.y_um / mpp - box[1]
+    inside = (x >= 0) & (x < box[2]) & (y >= 0) & (y < box[3])
     red = np.array([name == "red" for name in cells.names], bool)
     return int((inside & ~red).sum())

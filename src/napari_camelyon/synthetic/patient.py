@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from napari_camelyon.files import atomic_file
-from napari_camelyon.synthetic.anatomy import Deposit, NodePlan
 from napari_camelyon.synthetic.artefacts import Artefacts, Bubble, Fold, Stroke
 from napari_camelyon.synthetic.node_slides import (
     TILE_PX,
@@ -21,6 +20,7 @@ from napari_camelyon.synthetic.node_slides import (
 from napari_camelyon.synthetic.noise import child_seed
 from napari_camelyon.synthetic.outlines import with_greatest_diameter
 from napari_camelyon.synthetic.scanners import CENTRES
+from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 
 __all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient"]
 
@@ -29,8 +29,6 @@ GENERATOR_VERSION = 1
 
 DEMO_MPP = 0.486
 """µm per pixel of the patient's slides: level 1 of a CAMELYON16 slide, a × 20 scan."""
-
-TRUTH_FILE = "truth.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,16 @@ def plan_patient(seed: int = 0, mpp: float = DEMO_MPP) -> list[PatientNode]:
         turn = float(rng.uniform(-0.12, 0.12))
         deposits: tuple[Deposit, ...] = ()
         if diameter_um > 0:
-            deposits = (_deposit(rng, middle, (length, breadth), turn, diameter_um, tumour),)
+            deposits = (
+                _deposit(
+                    rng,
+                    middle,
+                    (length, breadth),
+                    turn=turn,
+                    diameter_um=diameter_um,
+                    tumour=tumour,
+                ),
+            )
         plan = NodePlan(
             seed=child_seed(seed, GENERATOR_VERSION, 2, number),
             x_um=middle[0],
@@ -144,7 +151,7 @@ def plan_patient(seed: int = 0, mpp: float = DEMO_MPP) -> list[PatientNode]:
 def make_patient(
     folder: Path | str,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
     *,
     mpp: float = DEMO_MPP,
     workers: int | None = None,
@@ -152,7 +159,7 @@ def make_patient(
     """Generate the demonstration patient, or return it when it is there already.
 
     Beside each ``<name>.tif`` with tumour lies its outline as ASAP XML, ``<name>.xml``; the
-    folder's ``truth.json`` (written last) says seed, generator version, classes and diameters.
+    ``synthetic_SSS_truth.json`` (written last) says seed, generator version, classes and sizes.
 
     Parameters
     ----------
@@ -161,7 +168,7 @@ def make_patient(
     seed : int
         The same seed gives the same files, whatever the number of processes.
     progress : callable, optional
-        Called with ``(tiles done, tiles in all)``; what it raises stops the work.
+        Called with the share of the work that is done, 0–1; what it raises stops the work.
     mpp : float
         µm per pixel.
     workers : int, optional
@@ -181,7 +188,8 @@ def make_patient(
     nodes = plan_patient(seed, mpp)
     truth = _truth(nodes, seed, mpp)
     paths = [folder / f"{node.name}.tif" for node in nodes]
-    if _is_there(folder, truth, paths):
+    truth_path = folder / f"synthetic_{seed:03d}_truth.json"
+    if _is_there(truth_path, truth, paths):
         return paths
     in_all = sum(
         -(-node.slide.width_px // TILE_PX) * -(-node.slide.height_px // TILE_PX) for node in nodes
@@ -192,7 +200,7 @@ def make_patient(
         nonlocal done
         done += 1
         if progress is not None:
-            progress(done, in_all)
+            progress(done / in_all)
 
     workers = workers or os.cpu_count() or 1
     pool = process_pool(workers) if workers > 1 else None
@@ -204,7 +212,7 @@ def make_patient(
     finally:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
-    with atomic_file(folder / TRUTH_FILE) as temporary:
+    with atomic_file(truth_path) as temporary:
         temporary.write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return paths
 
@@ -228,9 +236,9 @@ def _truth(nodes: list[PatientNode], seed: int, mpp: float) -> dict[str, object]
     }
 
 
-def _is_there(folder: Path, truth: dict[str, object], paths: list[Path]) -> bool:
+def _is_there(truth_path: Path, truth: dict[str, object], paths: list[Path]) -> bool:
     try:
-        known = json.loads((folder / TRUTH_FILE).read_text(encoding="utf-8"))
+        known = json.loads(truth_path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return bool(known == truth) and all(path.is_file() for path in paths)
@@ -244,6 +252,7 @@ def _deposit(
     rng: np.random.Generator,
     middle: tuple[float, float],
     size_um: tuple[float, float],
+    *,
     turn: float,
     diameter_um: float,
     tumour: dict[str, object],

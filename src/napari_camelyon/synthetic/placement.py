@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from napari_camelyon.synthetic.anatomy import Chart, Tissue
 from napari_camelyon.synthetic.cells import Phenotype
 from napari_camelyon.synthetic.noise import child_seed, hashed_uniform
+from napari_camelyon.synthetic.tissues import Chart, Tissue
 
 __all__ = ["Cells", "place_cells"]
 
@@ -106,9 +106,11 @@ def place_cells(seed: int, phenotype: Phenotype, field: Chart) -> Cells:
     )
     present = set(np.unique(field.tissue).tolist())
     for number, spacing, mixtures in classes:
-        if not present & {int(tissue) for tissue in mixtures}:
-            if not (number == 3 and Tissue.TUMOUR in present):
-                continue
+        places_here = {int(tissue) for tissue in mixtures}
+        if number == 3:
+            places_here.add(int(Tissue.TUMOUR))  # lymphocytes among tumour cells
+        if not present & places_here:
+            continue
         key = child_seed(seed, 100 + number)
         x, y, i, j = _lattice(key, spacing, field)
         rows, columns = field.rows_columns(x, y)

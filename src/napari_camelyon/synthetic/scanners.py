@@ -141,4 +141,4 @@ def scan(
         soft = ndimage.gaussian_filter(light, (1.1, 1.1, 0), truncate=2.5)
         light += np.float32(centre.sharpen) * (light - soft)
     light += np.float32(centre.grain) * rng.standard_normal(light.shape, dtype=np.float32)
-    return np.clip(light + np.float32(0.5), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(light + np.float32(0.5), 0, 255), np.uint8)

@@ -1,7 +1,7 @@
 """Small pictures of single cells, drawn once and stamped many times.
 
-A sprite holds densities of three pigments (haematoxylin, eosin, red-cell haemoglobin) already
-multiplied by its coverage, and the coverage itself; stamping is ``under × (1 - coverage) + sprite``.
+A sprite holds densities of three pigments (haematoxylin, eosin, haemoglobin of red cells) already
+multiplied by its coverage, and what it leaves clear; stamping is ``under × clear + densities``.
 Bodies are stamped before nuclei, so that no cell cuts off its neighbour's nucleus.
 """
 
@@ -14,40 +14,45 @@ from scipy import ndimage
 
 from napari_camelyon.synthetic.cells import RED_CELL_UM, CellType
 
-__all__ = ["HAEMATOXYLIN", "EOSIN", "RED", "Sprite", "SpriteBank", "draw_bank", "draw_cell"]
+__all__ = ["Layer", "Sprite", "SpriteBank", "draw_bank", "draw_cell"]
 
-HAEMATOXYLIN, EOSIN, RED = 0, 1, 2
+Plane = NDArray[np.float32]
+
 ANGLES = 16
 """Directions (over half a turn) in which cells that follow fibres are drawn."""
+
 FOLLOWING_FIBRES = ("fibroblast", "plump", "endothelium")
 
-_FINE_UM = 0.16  # what chromatin is drawn at, before it is averaged to the slide's pixels
+_FINE_UM = 0.16  # chromatin is drawn this fine, then averaged to the slide's pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Something to stamp.
+
+    Attributes
+    ----------
+    densities : ndarray of float32, shape (side, side, 3)
+        Times coverage.
+    clear : ndarray of float32, shape (side, side, 1)
+        1 - coverage.
+    """
+
+    densities: Plane
+    clear: Plane
 
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """A cell's picture.
+    """A cell's picture: its body and, if it has one, its nucleus."""
 
-    Attributes
-    ----------
-    body, nucleus : ndarray of float32, shape (side, side, 3)
-        Densities times coverage; None where there is nothing to draw.
-    body_clear, nucleus_clear : ndarray of float32, shape (side, side, 1)
-        1 - coverage.
-    radius_um : float
-        Radius of the cell, for keeping neighbours apart.
-    """
-
-    body: NDArray[np.float32] | None
-    body_clear: NDArray[np.float32] | None
-    nucleus: NDArray[np.float32] | None
-    nucleus_clear: NDArray[np.float32] | None
-    radius_um: float
+    body: Layer
+    nucleus: Layer | None
 
 
 @dataclass(frozen=True, slots=True)
 class SpriteBank:
-    """Sprites of every type at one pixel size; elongated types are sorted by direction."""
+    """Sprites of every type at one pixel size; types that follow fibres are sorted by direction."""
 
     mpp: float
     sprites: Mapping[str, tuple[Sprite, ...]]
@@ -80,176 +85,175 @@ def draw_cell(
     name: str, cell: CellType, mpp: float, angle: float, rng: np.random.Generator
 ) -> Sprite:
     """Draw one cell with its long axis in the direction `angle` (radians, y downwards)."""
-    diameter = max(cell.nucleus_um, 0.1) * float(np.clip(rng.normal(1, cell.spread), 0.6, 1.7))
-    if cell.nucleus_um == 0:
-        diameter = RED_CELL_UM * float(rng.normal(1, cell.spread))
-    aspect = float(np.clip(rng.normal(cell.aspect, 0.09), 0.15, 1.0))
-    body_um = diameter * cell.body
-    extent_um = max(body_um, diameter / np.sqrt(aspect)) * (1.35 if cell.irregular > 0.2 else 1.2)
+    size = cell.nucleus_um or RED_CELL_UM
+    size *= float(np.clip(rng.normal(1, cell.spread), 0.6, 1.7))
+    nucleus = _Outline(size, float(np.clip(rng.normal(cell.aspect, 0.09), 0.15, 1)), cell.irregular)
+    body = _Outline(size * cell.body, nucleus.aspect**0.6, min(0.12, cell.irregular + 0.04))
+    canvas = _canvas(max(body.extent_um, nucleus.extent_um), mpp, angle, rng)
+    if name == "red":
+        return Sprite(_red_cell(cell, canvas, nucleus, rng), None)
+    room = cell.off_centre * (body.diameter_um - nucleus.diameter_um) / 2
+    way = rng.uniform(0, 2 * np.pi)
+    inner = canvas.moved(room * np.cos(way), room * np.sin(way))
+    nuclear = _nucleus(cell, inner, nucleus, rng)
+    if name == "tingible":
+        nuclear = _with_debris(nuclear, canvas, body.diameter_um, rng)
+    return Sprite(_body(cell, canvas, body, rng), nuclear)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """A bumpy ellipse: equivalent diameter (µm), short over long axis, amplitude of bumps."""
+
+    diameter_um: float
+    aspect: float
+    irregular: float
+
+    @property
+    def extent_um(self) -> float:
+        return (
+            self.diameter_um / float(np.sqrt(self.aspect)) * (1.2 + max(0.0, self.irregular - 0.1))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """Fine pixels around a cell's centre: places (µm) along and across its long axis."""
+
+    along: Plane
+    across: Plane
+    step_um: float
+    fine: int
+
+    def moved(self, along_um: float, across_um: float) -> "_Canvas":
+        return _Canvas(
+            self.along - np.float32(along_um),
+            self.across - np.float32(across_um),
+            self.step_um,
+            self.fine,
+        )
+
+    def averaged(self, densities: Plane, cover: Plane) -> Layer:
+        """Bring densities (3, h, w) under a cover (h, w) to the slide's pixels."""
+        side = cover.shape[0] // self.fine
+        layers = np.concatenate([densities * cover, (1 - cover)[None]])
+        blocks = layers.reshape(4, side, self.fine, side, self.fine)
+        # Summing the slow axis first is several times faster than one mean over both.
+        small = blocks.sum(axis=2).sum(axis=-1) * np.float32(1 / self.fine**2)
+        small = small.transpose(1, 2, 0)
+        return Layer(np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3:]))
+
+    def texture(self, sigma_um: float, rng: np.random.Generator) -> Plane:
+        """Return smooth noise of mean 0 and standard deviation 1."""
+        noise = rng.standard_normal(self.along.shape, dtype=np.float32)
+        noise = ndimage.gaussian_filter(noise, sigma_um / self.step_um, truncate=3)
+        return np.asarray(noise / (noise.std() + 1e-6), np.float32)
+
+
+def _canvas(extent_um: float, mpp: float, angle: float, rng: np.random.Generator) -> _Canvas:
     side = 2 * int(np.ceil(extent_um / 2 / mpp + 1.5)) + 1
     fine = max(1, round(mpp / _FINE_UM))
     step = mpp / fine
     axis = (np.arange(side * fine) - (side * fine - 1) / 2) * step
     # A random place inside the central pixel, so that stamps do not lock to the pixel grid.
-    x = axis[None] - rng.uniform(-0.5, 0.5) * mpp
-    y = axis[:, None] - rng.uniform(-0.5, 0.5) * mpp
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-
-    if name == "red":
-        return _red_cell(along, across, diameter, aspect, cell, fine, rng)
-    shift = cell.off_centre * (body_um - diameter) / 2
-    turn = rng.uniform(0, 2 * np.pi)
-    nx, ny = along - shift * np.cos(turn), across - shift * np.sin(turn)
-    depth = _blob(nx, ny, diameter, aspect, cell.irregular, rng)
-    nucleus = _nucleus(cell, depth, nx, ny, diameter, step, fine, rng)
-    body = _body(cell, along, across, body_um, aspect, step, fine, rng)
-    if name == "tingible":
-        nucleus = _with_debris(nucleus, along, across, body_um, fine, rng)
-    return Sprite(*body, *nucleus, radius_um=body_um / 2)
+    x = (axis[None] - rng.uniform(-0.5, 0.5) * mpp).astype(np.float32)
+    y = (axis[:, None] - rng.uniform(-0.5, 0.5) * mpp).astype(np.float32)
+    c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return _Canvas(x * c + y * s, y * c - x * s, step, fine)
 
 
-def _blob(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    diameter: float,
-    aspect: float,
-    irregular: float,
-    rng: np.random.Generator,
-) -> NDArray[np.float32]:
-    """Return the depth (µm) under the surface of a bumpy ellipse of the given equivalent diameter."""
-    long, short = diameter / 2 / np.sqrt(aspect), diameter / 2 * np.sqrt(aspect)
-    u, v = (x / long).astype(np.float32), (y / short).astype(np.float32)
-    radius = np.hypot(u, v)
-    theta = np.arctan2(v, u)
+def _depth(canvas: _Canvas, outline: _Outline, rng: np.random.Generator) -> Plane:
+    """Return the depth (µm) under an outline's surface, negative outside."""
+    long = outline.diameter_um / 2 / np.sqrt(outline.aspect)
+    short = outline.diameter_um / 2 * np.sqrt(outline.aspect)
+    u, v = canvas.along / np.float32(long), canvas.across / np.float32(short)
+    radius, theta = np.hypot(u, v), np.arctan2(v, u)
     limit = np.ones_like(radius)
     for order in (2, 3, 4, 5):
-        limit += np.float32(rng.normal(0, irregular / order**0.5)) * np.cos(
-            order * theta + np.float32(rng.uniform(0, 2 * np.pi))
-        )
-    return (limit - radius) * np.float32(np.sqrt(long * short) * 0.5 + short * 0.5)
+        amplitude = np.float32(rng.normal(0, outline.irregular / order**0.5))
+        limit += amplitude * np.cos(order * theta + np.float32(rng.uniform(0, 2 * np.pi)))
+    return np.asarray((limit - radius) * ((np.sqrt(long * short) + short) / 2), np.float32)
 
 
-def _soft(depth: NDArray[np.float32], width_um: float) -> NDArray[np.float32]:
-    return np.clip(depth / np.float32(width_um) + np.float32(0.5), 0, 1)
+def _soft(depth: Plane, width_um: float) -> Plane:
+    return np.asarray(np.clip(depth / np.float32(width_um) + 0.5, 0, 1), np.float32)
 
 
-def _averaged(layers: NDArray[np.float32], fine: int) -> NDArray[np.float32]:
-    side = layers.shape[0] // fine
-    return layers.reshape(side, fine, side, fine, -1).mean(axis=(1, 3))
+def _around(mean: float, deviation: float, rng: np.random.Generator) -> np.float32:
+    return np.float32(mean * np.clip(rng.normal(1, deviation), 0.5, 1.6))
 
 
-def _texture(
-    shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma_px)
-    return noise / (noise.std() + np.float32(1e-6))
-
-
-def _nucleus(
-    cell: CellType,
-    depth: NDArray[np.float32],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    diameter: float,
-    step: float,
-    fine: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    cover = _soft(depth, 0.35)
-    density = 1 + np.float32(cell.clumps) * _texture(depth.shape, cell.clump_um / 2.4 / step, rng)
+def _nucleus(cell: CellType, canvas: _Canvas, outline: _Outline, rng: np.random.Generator) -> Layer:
+    depth = _depth(canvas, outline, rng)
+    density = 1 + np.float32(cell.clumps) * canvas.texture(cell.clump_um / 2.4, rng)
     density += np.float32(cell.rim) * np.exp(-((depth - np.float32(0.35)) ** 2) / np.float32(0.18))
     # The middle of a section through a ball is thicker than its border.
-    density *= np.float32(0.86) + np.float32(0.2) * np.clip(depth / np.float32(diameter / 2), 0, 1)
-    density = np.clip(density, 0.25, 2.2) * np.float32(
-        cell.haematoxylin * np.clip(rng.normal(1, cell.density_spread), 0.5, 1.6)
-    )
+    half = np.float32(outline.diameter_um / 2)
+    density *= np.float32(0.86) + np.float32(0.2) * np.clip(depth / half, 0, 1)
+    density = np.clip(density, 0.25, 2.2) * _around(cell.haematoxylin, cell.density_spread, rng)
     eosin = np.full_like(density, cell.nucleus_eosin)
     fewest, most = cell.nucleoli
     for _ in range(int(rng.integers(fewest, most + 1))):
-        reach = 0.28 * diameter * np.sqrt(rng.uniform(0, 1))
+        reach = 0.28 * outline.diameter_um * np.sqrt(rng.uniform(0, 1))
         way = rng.uniform(0, 2 * np.pi)
-        size = cell.nucleolus_um * float(np.clip(rng.normal(1, 0.2), 0.5, 1.6))
-        spot = _soft(
-            np.float32(size / 2)
-            - np.hypot(x - reach * np.cos(way), y - reach * np.sin(way)).astype(np.float32),
+        spot = _spot(
+            canvas.moved(reach * np.cos(way), reach * np.sin(way)),
+            float(_around(cell.nucleolus_um, 0.2, rng)),
             0.4,
         )
         density += spot * (np.float32(max(1.9, cell.haematoxylin * 1.25)) - density)
         eosin += spot * np.float32(0.35)
-    layers = np.stack([density * cover, eosin * cover, np.zeros_like(cover), 1 - cover], axis=-1)
-    small = _averaged(layers, fine)
-    return small[..., :3].copy(), small[..., 3:].copy()
+    densities = np.stack([density, eosin, np.zeros_like(density)])
+    return canvas.averaged(densities, _soft(depth, 0.35))
 
 
-def _body(
-    cell: CellType,
-    along: NDArray[np.float64],
-    across: NDArray[np.float64],
-    body_um: float,
-    aspect: float,
-    step: float,
-    fine: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    depth = _blob(along, across, body_um, aspect**0.6, min(0.12, cell.irregular + 0.04), rng)
+def _spot(canvas: _Canvas, diameter_um: float, soft_um: float) -> Plane:
+    return _soft(np.float32(diameter_um / 2) - np.hypot(canvas.along, canvas.across), soft_um)
+
+
+def _body(cell: CellType, canvas: _Canvas, outline: _Outline, rng: np.random.Generator) -> Layer:
+    depth = _depth(canvas, outline, rng)
     inside = _soft(depth, 0.6)
-    eosin = np.full_like(depth, cell.body_eosin * float(np.clip(rng.normal(1, 0.12), 0.6, 1.5)))
+    eosin = np.full_like(depth, _around(cell.body_eosin, 0.12, rng))
     if cell.foam > 0:
-        eosin *= np.clip(
-            1 + np.float32(cell.foam * 0.5) * _texture(depth.shape, 0.55 / step, rng), 0.2, 1.8
-        )
+        eosin *= np.clip(1 + np.float32(cell.foam / 2) * canvas.texture(0.55, rng), 0.2, 1.8)
     eosin += np.float32(cell.membrane) * np.exp(-((depth - np.float32(0.3)) ** 2) / 0.15)
     cover = inside * np.float32(0.92)
     if rng.uniform() < cell.gap:
         # A crescent of glass on one side: the cell shrank away from its neighbour.
         way = rng.uniform(0, 2 * np.pi)
-        lit = np.cos(way) * along + np.sin(way) * across
-        side = np.clip(lit.astype(np.float32) / np.float32(body_um * 0.28) - np.float32(0.25), 0, 1)
+        lit = np.float32(np.cos(way)) * canvas.along + np.float32(np.sin(way)) * canvas.across
+        side = np.clip(lit / np.float32(outline.diameter_um * 0.28) - np.float32(0.25), 0, 1)
         ring = _soft(depth + np.float32(0.9), 0.6) - _soft(depth - np.float32(0.3), 0.6)
         gap = np.clip(ring, 0, 1) * side
-        eosin = eosin * (1 - gap) + np.float32(0.02) * gap
+        eosin += gap * (np.float32(0.02) - eosin)
         cover = np.maximum(cover, gap * np.float32(0.95))
-    haematoxylin = np.full_like(eosin, cell.body_haematoxylin) * inside
-    layers = np.stack(
-        [haematoxylin * cover, eosin * cover, np.zeros_like(cover), 1 - cover], axis=-1
-    )
-    small = _averaged(layers, fine)
-    return small[..., :3].copy(), small[..., 3:].copy()
+    haematoxylin = np.float32(cell.body_haematoxylin) * inside
+    return canvas.averaged(np.stack([haematoxylin, eosin, np.zeros_like(eosin)]), cover)
 
 
 def _with_debris(
-    nucleus: tuple[NDArray[np.float32], NDArray[np.float32]],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    body_um: float,
-    fine: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    nucleus: Layer, canvas: _Canvas, body_um: float, rng: np.random.Generator
+) -> Layer:
     """Add the dark bodies that a tingible-body macrophage has eaten."""
-    spots = np.zeros(x.shape if x.ndim == 2 and x.shape == y.shape else (y.shape[0], x.shape[1]))
+    spots = np.zeros_like(canvas.along)
     for _ in range(int(rng.integers(2, 6))):
         reach, way = 0.36 * body_um * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
-        size = rng.uniform(0.8, 2.4)
-        away = np.hypot(x - reach * np.cos(way), y - reach * np.sin(way))
-        spots = np.maximum(spots, np.clip((size / 2 - away) / 0.3 + 0.5, 0, 1))
-    cover = _averaged(spots.astype(np.float32)[..., None], fine)
-    densities = np.array([2.3, 0.4, 0.0], np.float32)
-    return nucleus[0] * (1 - cover) + densities * cover, nucleus[1] * (1 - cover)
+        place = canvas.moved(reach * np.cos(way), reach * np.sin(way))
+        spots = np.maximum(spots, _spot(place, rng.uniform(0.8, 2.4), 0.3))
+    densities = np.broadcast_to(
+        np.array([2.3, 0.4, 0.0], np.float32)[:, None, None], (3, *spots.shape)
+    )
+    debris = canvas.averaged(densities, spots)
+    return Layer(nucleus.densities * debris.clear + debris.densities, nucleus.clear * debris.clear)
 
 
 def _red_cell(
-    along: NDArray[np.float64],
-    across: NDArray[np.float64],
-    diameter: float,
-    aspect: float,
-    cell: CellType,
-    fine: int,
-    rng: np.random.Generator,
-) -> Sprite:
-    depth = _blob(along, across, diameter, aspect, cell.irregular, rng)
-    cover = _soft(depth, 0.5) * np.float32(0.95)
-    thick = np.float32(0.75) + np.float32(0.25) * np.exp(-((depth - 0.9) ** 2) / np.float32(0.8))
-    eosin, red = cell.body_eosin * 0.55 * thick, cell.body_eosin * 0.6 * thick
-    layers = np.stack([np.zeros_like(cover), eosin * cover, red * cover, 1 - cover], axis=-1)
-    small = _averaged(layers.astype(np.float32), fine)
-    return Sprite(small[..., :3].copy(), small[..., 3:].copy(), None, None, diameter / 2)
+    cell: CellType, canvas: _Canvas, outline: _Outline, rng: np.random.Generator
+) -> Layer:
+    depth = _depth(canvas, outline, rng)
+    # Paler in the middle, where it is thin.
+    thick = np.float32(0.75) + np.float32(0.25) * np.exp(-((depth - np.float32(0.9)) ** 2) / 0.8)
+    thick *= np.float32(cell.body_eosin)
+    densities = np.stack([np.zeros_like(thick), 0.55 * thick, 0.6 * thick]).astype(np.float32)
+    return canvas.averaged(densities, _soft(depth, 0.5) * np.float32(0.95))

@@ -135,9 +135,9 @@ def _without_small(values: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_
     return np.asarray(large[labels])
 
 
-def _interpolate(values: NDArray[np.float64], at: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+def _interpolate(
+    values: NDArray[np.float64], at: NDArray[np.float64], axis: int
+) -> NDArray[np.float64]:
     below = np.minimum(np.floor(at).astype(int), values.shape[axis] - 2)
     share = np.expand_dims(at - below, 1 - axis)
-    return np.asarray(
-        values.take(below, axis) * (1 - share) + values.take(below + 1, axis) * share
-    )
+    return np.asarray(values.take(below, axis) * (1 - share) + values.take(below + 1, axis) * share)

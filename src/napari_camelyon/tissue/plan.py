@@ -94,8 +94,8 @@ def plan_patches(
     )
     mask = mask or tissue_mask(slide)
     fraction = mask.fractions(
-        np.arange(grid.columns) * float(stride_x_px),
-        np.arange(grid.rows) * float(stride_y_px),
+        np.arange(grid.columns, dtype=np.float64) * stride_x_px,
+        np.arange(grid.rows, dtype=np.float64) * stride_y_px,
         patch_width_px,
         patch_height_px,
     )

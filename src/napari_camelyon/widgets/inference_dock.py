@@ -1,14 +1,15 @@
 """The "Inference" dock: choose a model, run it over the slide, watch the heatmap grow."""
 
+import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox
-from napari.qt.threading import WorkerBase, thread_worker
 from napari.utils import progress
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, QThreadPool, QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -19,10 +20,13 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import WorkerBase, create_worker
 
+from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
-from napari_camelyon.widgets.run_worker import Planned, RunRequest, predict_slide
+from napari_camelyon.widgets.run_worker import Planned, predict_slide
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
     CLASS_TITLES,
@@ -30,6 +34,9 @@ from napari_camelyon.widgets.style import (
     note,
     set_chip,
 )
+
+if TYPE_CHECKING:
+    from napari_camelyon.inference import Update
 
 __all__ = ["InferenceDock"]
 
@@ -46,7 +53,8 @@ class InferenceDock(QWidget):
         super().__init__()
         self._view = patient_view(napari_viewer)
         self._model_paths: dict[str, Path | None] = {_BUNDLED: None}
-        self._worker: WorkerBase | None = None
+        self._worker: WorkerBase[Any] | None = None
+        self._cancel = threading.Event()
         self._running: NodeView | None = None
         self._waiting: list[str] = []
         self._activity: progress | None = None
@@ -65,9 +73,9 @@ class InferenceDock(QWidget):
         """Whether a run is under way."""
         return self._worker is not None
 
-    def request(self) -> RunRequest:
+    def request(self) -> PredictRequest:
         """Return what the form says now."""
-        return RunRequest(
+        return PredictRequest(
             model_path=self._model_paths[self.form["model"].value],
             stride_um=self.form["stride_um"].value or None,
             min_tissue_fraction=self.form["min_tissue_percent"].value / 100,
@@ -98,7 +106,7 @@ class InferenceDock(QWidget):
         """Stop after the present batch; what was computed stays."""
         self._waiting = []
         if self._worker is not None:
-            self._worker.quit()
+            self._cancel.set()
             self.status.setText("Stopping …")
 
     # -- the run --------------------------------------------------------------------------------
@@ -134,11 +142,20 @@ class InferenceDock(QWidget):
         node = self._view.nodes[name]
         self._running = node
         node.status, node.problem = "starting", ""
-        worker = thread_worker(predict_slide, ignore_errors=True)(node.slide, self.request())
+        self._cancel = threading.Event()
+        # superqt's own: with napari's wrapper around it, an error in the thread makes another
+        # one in napari (0.9.2), and a cancelled generator is left open with its reading threads.
+        worker = create_worker(
+            predict_slide,
+            node.slide,
+            self.request(),
+            self._cancel.is_set,
+            _start_thread=False,
+            _ignore_errors=True,  # `_on_errored` tells them
+        )
         worker.yielded.connect(self._on_yielded)
         worker.errored.connect(self._on_errored)
         worker.returned.connect(self._on_returned)
-        worker.aborted.connect(self._on_aborted)
         worker.finished.connect(self._on_finished)
         self._worker = worker
         self._set_busy(True)
@@ -148,19 +165,18 @@ class InferenceDock(QWidget):
         self._view.node_updated.emit(name)
         worker.start()
 
-    def _on_yielded(self, value: object) -> None:
+    def _on_yielded(self, value: "Planned | Update") -> None:
         node = self._running
-        if node is None:
+        if node is None or self._activity is None:
             return
         if isinstance(value, Planned):
             total = value.patch_grid.patch_count
             self._view.begin_heatmap(node, value.patch_grid, value.heatmap)
             self.bar.setRange(0, max(1, total))
+            self.status.setText(f"{total:,} patches" if total else "No tissue found on this slide.")
             self._activity.total = total
             self._activity.set_description(node.slide.name)
-            self.status.setText(f"{total:,} patches" if total else "No tissue found on this slide.")
             return
-        self._activity.update(len(value.cells))
         now = time.monotonic()
         if now - self._last_drawn < _REFRESH_S and value.done < value.total:
             return
@@ -173,17 +189,17 @@ class InferenceDock(QWidget):
         node.status = f"running {value.done / value.total:.0%}"
         self._view.refresh_heatmap(node)
         self._view.node_updated.emit(node.slide.name)
+        # Last, for it lets events through: the end of the run may be dealt with inside.
+        self._activity.update(value.done - self._activity.n)
 
     def _on_returned(self, _value: object = None) -> None:
-        if self._running is not None:
-            self._running.status = "done"
-            self._view.restage(self._running)
-
-    def _on_aborted(self) -> None:
         node = self._running
-        if node is not None:
-            node.status = node.status.replace("running", "stopped at")
-            self._view.restage(node)
+        if node is None:
+            return
+        complete = node.heatmap is not None and node.heatmap.computed_share == 1
+        share = 0.0 if node.heatmap is None else node.heatmap.computed_share or 0.0
+        node.status = "done" if complete else f"stopped at {share:.0%}"
+        self._view.restage(node)
 
     def _on_errored(self, error: Exception) -> None:
         node = self._running
@@ -196,7 +212,7 @@ class InferenceDock(QWidget):
             raise error
         show_error(str(error))
 
-    def _on_finished(self) -> None:
+    def _on_finished(self, _nothing: None = None) -> None:
         node, self._running, self._worker = self._running, None, None
         if self._activity is not None:
             self._activity.close()
@@ -211,11 +227,10 @@ class InferenceDock(QWidget):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Stop and join the run before the window goes: its thread must not outlive it."""
-        if event.type() == QEvent.Type.Close and self._worker is not None:
-            worker, self._worker = self._worker, None
+        if event.type() == QEvent.Type.Close and self.is_running:
             self._running, self._waiting = None, []
-            worker.quit()
-            WorkerBase.await_workers(10_000)
+            self._cancel.set()
+            QThreadPool.globalInstance().waitForDone(10_000)
         return super().eventFilter(watched, event)
 
     # -- how it looks ---------------------------------------------------------------------------
@@ -256,6 +271,8 @@ class InferenceDock(QWidget):
             labels=True,
         )
         self.form.native.layout().setContentsMargins(0, 0, 0, 0)
+        # Otherwise the form is what gives way when a window is low.
+        self.form.native.setMinimumHeight(self.form.native.sizeHint().height())
         load = QPushButton("Load model file …")
         load.clicked.connect(self._ask_for_model_file)
         load_folder = QPushButton("WSInfer folder …")
@@ -341,7 +358,15 @@ class InferenceDock(QWidget):
                 CLASS_COLOURS[result.node_class],
                 size_pt=12,
             )
-            self.result_text.setText(result.reasons[0] if result.reasons else "")
+            self.result_text.setText(_finding(result))
+            self.result_text.setToolTip("\n".join(result.reasons))
+
+
+def _finding(result: NodeResult) -> str:
+    if result.diameter_mm is None:
+        return "no lesion found"
+    count = f"{result.lesions} lesion{'s' if result.lesions != 1 else ''}"
+    return f"{count}, the largest {result.diameter_mm:.2f} ± {result.margin_mm:.2f} mm"
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -2,17 +2,28 @@
 
 from pathlib import Path
 
+from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFileDialog, QLabel, QVBoxLayout
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
 
+from napari_camelyon.errors import CamelyonError
 from napari_camelyon.widgets.opening import open_paths
+from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.reader_settings import (
     SLIDE_EXTENSIONS,
     default_extensions,
     set_default_reader,
 )
 
-__all__ = ["default_reader_dialog", "open_slide_dialog"]
+__all__ = ["default_reader_dialog", "open_slide_dialog", "save_annotations_dialog"]
 
 _FILES = (
     "Slides and annotations (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.bif *.vms *.vmu *.dcm "
@@ -22,18 +33,35 @@ _FILES = (
 
 def open_slide_dialog(viewer: Viewer) -> None:
     """Ask for slides and annotations and open them; napari does not ask for a reader then."""
-    parent = viewer.window._qt_window  # noqa: SLF001
+    parent = viewer.window._qt_window
     names, _ = QFileDialog.getOpenFileNames(parent, "Open slides and annotations", "", _FILES)
     open_paths(viewer, [Path(name) for name in names])
 
 
+def save_annotations_dialog(viewer: Viewer) -> None:
+    """Ask for a file and write the annotations of the shown slide into it."""
+    view = patient_view(viewer)
+    parent = view.viewer.window._qt_window
+    name, _ = QFileDialog.getSaveFileName(
+        parent, "Save annotations", "", "ASAP XML (*.xml);;GeoJSON (*.geojson)"
+    )
+    if not name:
+        return
+    try:
+        view.save_annotations(name)
+    except CamelyonError as error:
+        show_error(str(error))
+    else:
+        show_info(f"Saved {name}")
+
+
 def default_reader_dialog(viewer: Viewer) -> None:
     """Let the person choose the extensions that napari opens with us without asking."""
-    dialog = default_reader_form(viewer.window._qt_window)  # noqa: SLF001
+    dialog = default_reader_form(viewer.window._qt_window)
     dialog.exec()
 
 
-def default_reader_form(parent: object = None) -> QDialog:
+def default_reader_form(parent: QWidget | None = None) -> QDialog:
     """Return the dialog of `default_reader_dialog`; accepting it writes napari's settings."""
     dialog = QDialog(parent)
     dialog.setWindowTitle("Open by default with napari-camelyon")

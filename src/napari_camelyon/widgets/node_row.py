@@ -23,13 +23,14 @@ class SizeBar(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setMinimumWidth(60)
         self.diameter_mm: float | None = None
         self.colour = "#a5acb8"
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return the size that the bar would like."""
-        return QSize(120, 22)
+        return QSize(60, 22)
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802
         """Draw the scale, the limits and the diameter."""
@@ -78,8 +79,13 @@ class NodeRow(QFrame):
         self.picture.setFixedSize(_THUMBNAIL_PX, _THUMBNAIL_PX)
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.title = QLabel()
-        self.chip = chip("–")
+        # A long name gives way to the chip beside it; the tooltip shows all of it.
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.title.setToolTip(name)
+        self.chip = chip("not run")
         self.size_text = QLabel()
+        self.size_text.setMinimumWidth(self.fontMetrics().horizontalAdvance("00.00 mm"))
+        self.size_text.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.bar = SizeBar()
         self.status = note()
         grid = QGridLayout(self)
@@ -88,7 +94,7 @@ class NodeRow(QFrame):
         grid.setVerticalSpacing(3)
         grid.addWidget(self.picture, 0, 0, 3, 1)
         grid.addWidget(self.title, 0, 1)
-        grid.addWidget(self.chip, 0, 2)
+        grid.addWidget(self.chip, 0, 2, Qt.AlignmentFlag.AlignRight)
         grid.addWidget(self.bar, 1, 1)
         grid.addWidget(self.size_text, 1, 2, Qt.AlignmentFlag.AlignRight)
         grid.addWidget(self.status, 2, 1, 1, 2)
@@ -106,7 +112,7 @@ class NodeRow(QFrame):
             "background: rgba(128,136,150,26); }"
         )
         if result is None:
-            set_chip(self.chip, "–")
+            set_chip(self.chip, "not run")
             self.size_text.setText("")
             self.bar.diameter_mm = None
         else:
@@ -118,7 +124,9 @@ class NodeRow(QFrame):
         self.bar.update()
         lesions = len(node.lesions)
         found = f" · {lesions} lesion{'s' if lesions != 1 else ''}" if result is not None else ""
-        self.status.setText(node.problem or node.status + found)
+        self.status.setText(
+            node.problem or (node.status + found if node.status != "not run" else "")
+        )
         self.picture.setPixmap(_picture(self._slide_picture, node))
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
@@ -150,9 +158,7 @@ def _paint_heatmap(picture: QPixmap, heatmap: Heatmap, node: NodeView) -> None:
     zoom_y = picture.height() / node.slide.height_px
     left, top = heatmap.grid.centres((-0.5, -0.5))
     right, bottom = heatmap.grid.centres((values.shape[0] - 0.5, values.shape[1] - 0.5))
-    place = QRectF(
-        left * zoom_x, top * zoom_y, (right - left) * zoom_x, (bottom - top) * zoom_y
-    )
+    place = QRectF(left * zoom_x, top * zoom_y, (right - left) * zoom_x, (bottom - top) * zoom_y)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
     painter.drawImage(place, _to_qimage(overlay))

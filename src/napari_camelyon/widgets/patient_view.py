@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -15,6 +16,10 @@ from napari.layers import Layer
 from napari.viewer import Viewer
 from psygnal import Signal
 
+from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, layer_data
+from napari_camelyon.annotations import write as write_annotations
+from napari_camelyon.cohort import write_patient, write_slide_results
+from napari_camelyon.errors import AnnotationError
 from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide, open_slide
@@ -27,6 +32,7 @@ from napari_camelyon.staging import (
     stage_patient,
 )
 from napari_camelyon.tissue import PatchGrid
+from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
 from napari_camelyon.widgets.slide_layer import show_whole_slide, slide_layer
@@ -129,15 +135,17 @@ class PatientView:
         node = self.nodes[name]
         if self.shown == name and _layers_of(self.viewer, name):
             return
+        keep_outlines_readable(self.viewer)
         with self._arranging_layers():
             self._put_away_shown()
+            # Before the slide comes in: layers of different units are not drawn together.
+            for layer in list(self.viewer.layers):
+                if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
+                    _assign_to_slide(layer, node.slide)
             for layer in node.put_away:
                 self.viewer.layers.append(layer)
             node.put_away = []
             self.shown = name
-            for layer in list(self.viewer.layers):
-                if _meta(layer).get("kind") == "annotation" and _meta(layer).get("slide") is None:
-                    _assign_to_slide(layer, node.slide)
             _raise_annotations(self.viewer)
         self._show_whole(node)
         self.shown_changed.emit()
@@ -155,6 +163,25 @@ class PatientView:
         node.slide.close()
         self.nodes_changed.emit()
         self.staged.emit()
+
+    def add_annotations(self, annotation_set: AnnotationSet) -> None:
+        """Show annotations over the slide whose name they bear, else over the one that is shown.
+
+        Without a slide they are kept in slide pixels until one comes.
+        """
+        source = annotation_set.source
+        name = source.path.stem if source is not None else None
+        node = self.nodes.get(name) if name in self.nodes else self.shown_node
+        with self._arranging_layers():
+            if node is None:
+                show_annotations(self.viewer, annotation_set)
+            elif node.slide.name == self.shown:
+                show_annotations(self.viewer, annotation_set, node.slide.name, node.slide.mpp)
+                _raise_annotations(self.viewer)
+            else:
+                data = layer_data(annotation_set, node.slide.name, node.slide.mpp)
+                node.put_away.extend(Layer.create(*parts) for parts in data)
+                keep_outlines_readable(self.viewer)
 
     def set_mpp(self, name: str, mpp: float) -> None:
         """Give a slide the pixel size that its file does not tell; its layers take on the scale."""
@@ -178,9 +205,7 @@ class PatientView:
         """Put a heatmap that is going to be filled in the place of the old results."""
         node.patch_grid, node.heatmap = patch_grid, heatmap
         node.lesions, node.result, node.problem = [], None, ""
-        self._replace_layers(
-            node, ("heatmap", "lesions", "diameters"), [heatmap_layer(heatmap)]
-        )
+        self._replace_layers(node, ("heatmap", "lesions", "diameters"), [heatmap_layer(heatmap)])
 
     def refresh_heatmap(self, node: NodeView) -> None:
         """Draw what was filled into the heatmap since the last time."""
@@ -193,9 +218,7 @@ class PatientView:
         if node.heatmap is None:
             return
         node.lesions = find_lesions(node.heatmap, threshold=self.threshold)
-        node.result = classify_node(
-            node.lesions, name=node.slide.name, computed_share=node.heatmap.computed_share
-        )
+        node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
         self._replace_layers(
             node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
         )
@@ -219,12 +242,11 @@ class PatientView:
         """Show a slide and bring the lesion that decides its class to the middle of the canvas."""
         self.show(name)
         node = self.nodes[name]
-        deciding = node.result.deciding_lesion if node.result is not None else None
-        if deciding is None:
+        lesion = node.result.deciding_lesion if node.result is not None else None
+        if lesion is None:
             self._show_whole(node)
             return
-        lesion = next(lesion for lesion in node.lesions if lesion.id == deciding)
-        corners = slide_to_layer(np.reshape(lesion.bounding_box, (2, 2)))
+        corners = slide_to_layer(np.reshape(lesion.bounds_px, (2, 2)))
         scale = np.asarray(world_placement(node.slide.mpp)["scale"])
         (top, left), (bottom, right) = corners * scale
         view = camera(self.viewer)
@@ -233,11 +255,41 @@ class PatientView:
         # The lesion takes half of the canvas, but no closer than four screen pixels a µm.
         view.zoom = min(0.5 * width_px / (right - left), 0.5 * height_px / (bottom - top), 4.0)
 
+    def save(self, folder: Path | str) -> Path:
+        """Write the results of every node that has one, and the patient, into a folder.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        FileWriteError
+            It cannot be written.
+        """
+        for node in self.nodes.values():
+            if node.heatmap is None or node.result is None:
+                continue
+            plan = node.patch_grid
+            write_slide_results(
+                folder,
+                node.heatmap,
+                node.lesions,
+                node.result,
+                slide_path=node.slide.path,
+                planned=None if plan is None else plan.selected,
+                tissue_fraction=None if plan is None else plan.tissue_fraction,
+                parameters={"threshold": self.threshold},
+            )
+        patient = self.stage()
+        if patient is not None:
+            write_patient(patient, folder)
+        return Path(folder)
+
     # -- layers ---------------------------------------------------------------------------------
 
-    def _replace_layers(
-        self, node: NodeView, kinds: Sequence[str], fresh: Sequence[Layer]
-    ) -> None:
+    def _replace_layers(self, node: NodeView, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
         with self._arranging_layers():
             if self.shown == node.slide.name:
                 for layer in _layers_of(self.viewer, node.slide.name):
@@ -250,6 +302,29 @@ class PatientView:
                     layer for layer in node.put_away if _meta(layer).get("kind") not in kinds
                 ]
                 node.put_away.extend(fresh)
+
+    def save_annotations(self, path: Path | str) -> None:
+        """Write the annotations of the shown slide; what nobody edited keeps every byte.
+
+        Raises
+        ------
+        AnnotationError
+            There are none, they come from several files, or the extension is unknown.
+        FileWriteError
+            The file cannot be written.
+        """
+        layers = [layer for layer in self.viewer.layers if _meta(layer).get("kind") == "annotation"]
+        sets: dict[int, AnnotationSet] = {
+            id(found): found for layer in layers if (found := _meta(layer)["annotation_set"])
+        }
+        if len(sets) != 1:
+            raise AnnotationError(
+                "There are no annotations in the window to save."
+                if not sets
+                else "The annotations in the window come from several files. Remove the layers of "
+                "all but one and save again."
+            )
+        write_annotations(annotations_from_layers(next(iter(sets.values())), layers), path)
 
     def _show_whole(self, node: NodeView) -> None:
         scale_bar(self.viewer).visible = True
@@ -267,7 +342,7 @@ class PatientView:
 
     def _on_layer_inserted(self, event: object) -> None:
         if not self._arranging:
-            self._adopt(event.value)  # type: ignore[attr-defined]
+            self._adopt(event.value)
 
     def _adopt(self, layer: Layer) -> None:
         """Take in a layer that one of our readers has put into the viewer."""
@@ -279,7 +354,7 @@ class PatientView:
             return
         if meta.get("kind") != "slide" or meta.get("slide") in self.nodes:
             return
-        slide = open_slide(meta["path"])
+        slide = open_slide(str(meta["path"]))
         self.nodes[slide.name] = NodeView(slide)
         with self._arranging_layers():
             self._put_away_shown()
@@ -312,7 +387,7 @@ def patient_view(viewer: Viewer) -> PatientView:
     return _VIEWS[viewer]
 
 
-def _meta(layer: Layer) -> dict[str, object]:
+def _meta(layer: Layer) -> dict[str, Any]:
     return layer.metadata.get("napari_camelyon", {})
 
 

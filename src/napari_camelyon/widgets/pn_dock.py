@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-#from napari_camelyon.cohort import write_patient
+# from napari_camelyon.cohort import write_patient
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.widgets.node_row import NodeRow
 from napari_camelyon.widgets.patient_view import patient_view
@@ -25,7 +25,9 @@ from napari_camelyon.widgets.style import STAGE_COLOURS, chip, disclaimer, note,
 
 __all__ = ["StageDock"]
 
-_SLIDE_FILES = "Slides (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.vms *.vmu *.bif *.dcm);;All files (*)"
+_SLIDE_FILES = (
+    "Slides (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.vms *.vmu *.bif *.dcm);;All files (*)"
+)
 _RESTAGE_AFTER_MS = 40
 
 
@@ -58,7 +60,7 @@ class StageDock(QWidget):
     def save(self, folder: Path | str) -> None:
         """Write the results of every node and the patient into a folder."""
         try:
-            written = write_patient(self._view, folder)
+            written = self._view.save(folder)
         except CamelyonError as error:
             show_error(str(error))
         else:
@@ -78,13 +80,12 @@ class StageDock(QWidget):
         head.addSpacing(8)
         head.addWidget(self.stage_title, 1)
 
-        self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.threshold.setRange(0.05, 0.95)
-        self.threshold.setDecimals(2)
-        self.threshold.setSingleStep(0.01)
-        self.threshold.setValue(self._view.threshold)
-        self.threshold.setToolTip("Probability from which a patch counts as tumour.")
-        self.threshold.valueChanged.connect(lambda _value: self._restage_soon.start())
+        self.threshold_slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.threshold_slider.setRange(0.05, 0.95)
+        self.threshold_slider.setDecimals(2)
+        self.threshold_slider.setValue(self._view.threshold)
+        self.threshold_slider.setToolTip("Probability from which a patch counts as tumour.")
+        self.threshold_slider.valueChanged.connect(lambda _value: self._restage_soon.start())
 
         self.node_list = QVBoxLayout()
         self.node_list.setContentsMargins(0, 0, 4, 0)
@@ -92,11 +93,11 @@ class StageDock(QWidget):
         self.node_list.addStretch(1)
         inner = QWidget()
         inner.setLayout(self.node_list)
-        self.scroll = QScrollArea()
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setWidget(inner)
+        self.node_scroll = QScrollArea()
+        self.node_scroll.setWidgetResizable(True)
+        self.node_scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self.node_scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.node_scroll.setWidget(inner)
 
         add = QPushButton("Add slides …")
         add.clicked.connect(self._ask_for_slides)
@@ -118,8 +119,8 @@ class StageDock(QWidget):
         layout.addWidget(self.reasons)
         layout.addSpacing(4)
         layout.addWidget(note("Threshold"))
-        layout.addWidget(self.threshold)
-        layout.addWidget(self.scroll, 1)
+        layout.addWidget(self.threshold_slider)
+        layout.addWidget(self.node_scroll, 1)
         layout.addLayout(buttons)
         layout.addWidget(self.explanation)
         layout.addWidget(disclaimer())
@@ -164,7 +165,7 @@ class StageDock(QWidget):
                 else "Add the slides of one patient, one or more for each node."
             )
             return
-        text = result.stage if result.certain else f"≥ {result.lowest}"
+        text = result.stage if result.is_certain else f"≥ {result.lowest}"
         set_chip(self.stage_chip, text, STAGE_COLOURS.get(result.stage), size_pt=20)
         self.stage_title.setText(f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}")
         self.reasons.setText(" ".join(result.reasons))
@@ -172,7 +173,7 @@ class StageDock(QWidget):
     # -- what a person does ---------------------------------------------------------------------
 
     def _restage(self) -> None:
-        self._view.set_threshold(self.threshold.value())
+        self._view.set_threshold(self.threshold_slider.value())
 
     def _ask_for_slides(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Add slides", "", _SLIDE_FILES)

@@ -58,11 +58,9 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
     if not lesions:
         return []
     placement = world_placement(heatmap.mpp)
-    pixel_um = placement["scale"][0]
+    pixel_um = heatmap.mpp[1]
     outlines = [
-        slide_to_layer(np.vstack([ring, ring[:1]]))
-        for lesion in lesions
-        for ring in _rings(lesion)
+        slide_to_layer(np.vstack([ring, ring[:1]])) for lesion in lesions for ring in _rings(lesion)
     ]
     outline_layer = Shapes(
         outlines,
@@ -76,7 +74,7 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
     )
     outline_layer.mode = "pan_zoom"
     diameters = Shapes(
-        [slide_to_layer(np.asarray(lesion.diameter_ends)) for lesion in lesions],
+        [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
         shape_type="line",
         name="greatest diameters",
         edge_color="#10131a",
@@ -106,5 +104,5 @@ def _rings(lesion: Lesion) -> list[np.ndarray]:
 
 
 def _line_width_px(heatmap: Heatmap) -> float:
-    """Return a line width in level-0 pixels: a fifth of a cell is seen at every zoom that matters."""
-    return max(1.0, heatmap.grid.stride_x_px / 5)
+    """Return a first line width in level-0 pixels; the zoom decides from then on."""
+    return max(1.0, heatmap.grid.stride_x_px / 12)

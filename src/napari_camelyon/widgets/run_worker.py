@@ -1,10 +1,10 @@
 """The run in its thread: a frozen request in, plain values out, no widget in sight."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide
 from napari_camelyon.tissue import PatchGrid, plan_patches
@@ -13,30 +13,7 @@ if TYPE_CHECKING:
     from napari_camelyon.inference import Update
     from napari_camelyon.models import Model
 
-__all__ = ["Planned", "RunRequest", "predict_slide"]
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What a person asked for when pressing Run.
-
-    Attributes
-    ----------
-    model_path : Path or None
-        None: the bundled model.
-    tumour_class : str or None
-        Where the model's class names do not tell.
-    stride_um : float or None
-        None: what the model's specification says.
-    min_tissue_fraction : float
-    device : str
-    """
-
-    model_path: Path | None = None
-    tumour_class: str | None = None
-    stride_um: float | None = None
-    min_tissue_fraction: float = 0.40
-    device: str = "auto"
+__all__ = ["Planned", "predict_slide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +25,13 @@ class Planned:
     heatmap: Heatmap
 
 
-def predict_slide(slide: Slide, request: RunRequest) -> "Iterator[Planned | Update]":
+def predict_slide(
+    slide: Slide, request: PredictRequest, cancelled: Callable[[], bool]
+) -> "Iterator[Planned | Update]":
     """Load the model, plan the patches, predict them.
 
-    Yields `Planned` once, then an `inference.Update` a batch. Raises `CamelyonError`.
+    Yields `Planned` once, then an `inference.Update` a batch; ends early, within one batch, when
+    `cancelled` turns true. Raises `CamelyonError`.
     """
     # Importing torch takes seconds; here it happens in the worker's thread.
     from napari_camelyon.inference import new_heatmap, run
@@ -66,4 +46,6 @@ def predict_slide(slide: Slide, request: RunRequest) -> "Iterator[Planned | Upda
     )
     heatmap = new_heatmap(slide, model, patch_grid)
     yield Planned(model, patch_grid, heatmap)
-    yield from run(slide, model, patch_grid, heatmap=heatmap, device=request.device)
+    yield from run(
+        slide, model, patch_grid, heatmap=heatmap, device=request.device, cancelled=cancelled
+    )

@@ -1,0 +1,137 @@
+"""Write the pictures of README and documentation, from the real window.
+
+``python scripts/screenshots.py`` generates the synthetic demonstration patient (or takes it from
+the cache), walks the whole way in the window under a virtual screen, and writes docs/images/*.png.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_camelyon.widgets.patient_view import PatientView
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+
+MAX_BYTES = 300_000
+WINDOW_PX = (1440, 900)
+_SCREEN = "1600x1000x24"
+_INSIDE = "NAPARI_CAMELYON_SCREENSHOTS_SCREEN"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic patient")
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    chosen = parser.parse_args()
+    if sys.platform.startswith("linux") and _INSIDE not in os.environ:
+        sys.exit(_again_under_xvfb())
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    walk(chosen.seed, chosen.out)
+
+
+def walk(seed: int, out: Path) -> None:
+    """Open, run, look at a lesion, stage; a picture of the window at each step."""
+    from napari_camelyon.cli.window import docked_viewer
+    from napari_camelyon.files import cache_folder
+    from napari_camelyon.synthetic import make_patient, plan_patient
+    from napari_camelyon.widgets.opening import open_paths
+    from napari_camelyon.widgets.patient_view import patient_view
+
+    paths = make_patient(cache_folder() / "demo-patient", seed=seed)
+    names = {node.node_class: node.name for node in plan_patient(seed)}
+    macro, micro = names["macro"], names["micro"]
+
+    viewer, dock, _ = docked_viewer()
+    viewer.window.resize(*WINDOW_PX)
+    wait(1000)  # slides are fitted into the canvas as it is then
+    view = patient_view(viewer)
+    open_paths(viewer, [*paths, *(path.with_suffix(".xml") for path in paths)])
+    view.show(macro)
+    viewer.reset_view()
+    wait(1500)
+    take(viewer, out / "slide.png")
+
+    dock.run_all()
+    until(lambda: share_done(view, macro) > 0.5 or (not dock.is_running and is_over(view)))
+    take(viewer, out / "running.png")
+
+    # Between two slides nothing runs for a moment; a failure ends the runs of all.
+    until(lambda: not dock.is_running and is_over(view))
+    view.go_to(micro)
+    wait(1500)
+    take(viewer, out / "lesion.png")
+
+    view.show(macro)
+    viewer.reset_view()
+    wait(1500)
+    take(viewer, out / "window.png")
+
+    problems = [node.problem for node in view.nodes.values() if node.problem]
+    viewer.close()
+    if problems:
+        sys.exit("The pictures show a run that failed: " + " ".join(problems))
+
+
+def take(viewer: "Viewer", path: Path) -> None:
+    """Write a picture of the whole window, in as many colours as fit into `MAX_BYTES`."""
+    from PIL import Image
+
+    wait(400)
+    pixels = viewer.screenshot(canvas_only=False, flash=False)
+    picture = Image.fromarray(pixels[..., :3])
+    for colours in (256, 192, 128, 96, 64, 48, 32):
+        packed = BytesIO()
+        picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+            packed, "PNG", optimize=True
+        )
+        if packed.tell() <= MAX_BYTES:
+            break
+    else:
+        sys.exit(f"{path.name} does not fit into {MAX_BYTES:,} bytes; make the window smaller.")
+    path.write_bytes(packed.getvalue())
+    print(f"{path.name}: {packed.tell():,} bytes, {colours} colours")
+
+
+def share_done(view: "PatientView", name: str) -> float:
+    heatmap = view.nodes[name].heatmap
+    return 0.0 if heatmap is None else heatmap.computed_share or 0.0
+
+
+def is_over(view: "PatientView") -> bool:
+    nodes = view.nodes.values()
+    return all(node.status == "done" for node in nodes) or any(node.problem for node in nodes)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        wait(50)
+
+
+def wait(milliseconds: int) -> None:
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
+
+
+def _again_under_xvfb() -> int:
+    xvfb = shutil.which("xvfb-run")
+    if xvfb is None:
+        sys.exit("xvfb-run is missing. Type: apt-get install xvfb xauth")
+    command = [xvfb, "-a", "-s", f"-screen 0 {_SCREEN}", sys.executable, *sys.argv]
+    environment = {**os.environ, _INSIDE: "1", "QT_QPA_PLATFORM": "xcb"}
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training the bundled model: baselines, changes of a batch, fitting."""

@@ -1,0 +1,92 @@
+"""From a slide's file to its result folder and the stage, with a model of known answers."""
+
+import numpy as np
+import pytest
+
+from made_models import write_wsinfer_model
+from napari_camelyon.cohort import PredictRequest, predict_to_folder, read_run, stage_source
+from napari_camelyon.errors import CamelyonError, MissingMppError
+from napari_camelyon.heatmaps import read_heatmap, read_patches
+from napari_camelyon.staging import read_lesions, read_node
+
+
+@pytest.fixture(scope="module")
+def request_for(tmp_path_factory):
+    """Runs of a model that calls a patch of 32 µm tumour where its middle is dark."""
+    model = write_wsinfer_model(tmp_path_factory.mktemp("model") / "dark", patch_px=32, mpp=1.0)
+
+    def make(**entries) -> PredictRequest:
+        return PredictRequest(model_path=model, stride_um=16.0, device="cpu", **entries)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def slide_with(make_slide):
+    """Pink tissue at 0.5 µm/px with a dark bar, `length_px` long and 128 px high."""
+
+    def make(name: str, length_px: int, **entries):
+        pixels = np.full((600, 1600, 3), 255, np.uint8)
+        pixels[40:560, 40:1560] = (220, 160, 205)
+        pixels[236:364, 100 : 100 + length_px] = (60, 5, 60)
+        return make_slide(pixels, name=name, mpp=entries.pop("mpp", 0.5), **entries)
+
+    return make
+
+
+def test_a_slide_becomes_a_result_folder(slide_with, request_for, tmp_path):
+    path = slide_with("patient_004_node_1", 1200)
+    updates = []
+    name, node = predict_to_folder(path, tmp_path, request_for(), on_update=updates.append)
+    folder = tmp_path / name
+    assert name == "patient_004_node_1"
+    assert read_node(folder) == node
+    assert (node.node_class, node.complete) == ("micro", True)
+    assert node.diameter_mm == pytest.approx(0.6, abs=0.05)
+    assert updates[-1].done == updates[-1].total == len(read_patches(folder))
+    (lesion,) = read_lesions(folder)
+    # The model looks at the middle of a patch but speaks of all of it: up to a patch smaller.
+    assert lesion.bounds_px == pytest.approx((100, 236, 1300, 364), abs=64)
+    run = read_run(folder)
+    assert run.slide_path == str(path.resolve())
+    assert run.parameters["threshold"] == 0.5
+    assert run.parameters["stride_um"] == 16.0
+    assert len(run.model_sha256) == 64
+    (patient,) = stage_source(tmp_path)
+    assert patient.statement == "at least pN1mi"
+
+
+def test_the_threshold_asked_for_is_used_and_kept(slide_with, request_for, tmp_path):
+    predict_to_folder(slide_with("a", 300), tmp_path, request_for(threshold=0.25))
+    assert read_heatmap(tmp_path / "a").threshold == 0.25
+    assert read_run(tmp_path / "a").parameters["threshold"] == 0.25
+
+
+def test_a_cancelled_run_is_kept_and_said_to_be_incomplete(slide_with, request_for, tmp_path):
+    updates = []
+    _, node = predict_to_folder(
+        slide_with("b", 300),
+        tmp_path,
+        request_for(),
+        on_update=updates.append,
+        cancelled=lambda: len(updates) >= 2,
+    )
+    assert not node.complete
+    assert read_node(tmp_path / "b").computed_share == pytest.approx(
+        updates[-1].done / updates[-1].total
+    )
+    assert stage_source(tmp_path)[0].unfinished == ("b",)
+
+
+def test_nothing_is_written_when_a_slide_cannot_be_predicted(slide_with, request_for, tmp_path):
+    out = tmp_path / "out"
+    silent = slide_with("c", 300, mpp=None)
+    with pytest.raises(MissingMppError):
+        predict_to_folder(silent, out, request_for())
+    with pytest.raises(CamelyonError):
+        predict_to_folder(tmp_path / "nowhere.tif", out, request_for())
+    with pytest.raises(CamelyonError):
+        predict_to_folder(silent, out, PredictRequest(model_path=tmp_path / "no.pt", mpp=0.5))
+    assert not out.exists()
+    name, _ = predict_to_folder(silent, out, request_for(mpp=0.5))
+    assert read_heatmap(out / name).mpp == (0.5, 0.5)

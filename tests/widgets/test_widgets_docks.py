@@ -1,0 +1,241 @@
+"""The docks in a shown window: open, run, cancel, close in the middle, second slide, restage."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from napari.layers import Image, Shapes
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QInputDialog
+
+from napari_camelyon import annotations
+from napari_camelyon.geometry import layer_to_slide
+from napari_camelyon.widgets.opening import open_paths
+from napari_camelyon.widgets.patient_view import patient_view
+
+pytestmark = pytest.mark.gui
+
+RUN_MS = 60_000
+
+
+@pytest.fixture
+def outline(tmp_path):
+    """Write a square outline as ASAP XML for the slide of this name."""
+
+    def make(name: str, left: float, top: float, side: float):
+        ring = [(left, top), (left + side, top), (left + side, top + side), (left, top + side)]
+        one = annotations.make_annotation("polygon", np.array(ring), group="metastases")
+        path = tmp_path / f"{name}.xml"
+        annotations.write(annotations.add_annotations(annotations.AnnotationSet(), [one]), path)
+        return path
+
+    return make
+
+
+def kinds(viewer):
+    return [layer.metadata["napari_camelyon"]["kind"] for layer in viewer.layers]
+
+
+def finish(qtbot, dock):
+    qtbot.waitUntil(lambda: not dock.is_running and not dock._waiting, timeout=RUN_MS)
+
+
+def wait_for_values(qtbot, node):
+    qtbot.waitUntil(
+        lambda: node.heatmap is not None and node.heatmap.computed_cells > 0, timeout=RUN_MS
+    )
+
+
+@pytest.mark.parametrize("xml_first", [False, True], ids=["slide first", "XML first"])
+def test_slide_and_outline_open_in_any_order_and_fit(docked, tissue_slide, outline, xml_first):
+    viewer, _, _ = docked
+    slide = tissue_slide("node_1", mark_px=256)
+    xml = outline("node_1", 384, 384, 256)
+    for path in (xml, slide) if xml_first else (slide, xml):
+        assert open_paths(viewer, [path]) == 0
+    assert kinds(viewer) == ["slide", "annotation"]
+    picture, shapes = viewer.layers
+    assert isinstance(shapes, Shapes)
+    assert tuple(shapes.scale) == tuple(picture.scale) == (0.5, 0.5)
+    assert tuple(map(str, shapes.units)) == tuple(map(str, picture.units))
+    assert shapes.metadata["napari_camelyon"]["slide"] == "node_1"
+    ring = layer_to_slide(shapes.data[0])
+    assert sorted(map(tuple, ring)) == [(384, 384), (384, 640), (640, 384), (640, 640)]
+
+
+def test_a_run_fills_heatmap_lesions_class_and_stage(docked, tissue_slide, qtbot):
+    viewer, inference, stage = docked
+    open_paths(viewer, [tissue_slide("node_1", mark_px=512)])
+    qtbot.mouseClick(inference.run_button, Qt.MouseButton.LeftButton)
+    assert inference.is_running
+    assert not inference.run_button.isEnabled()
+    finish(qtbot, inference)
+    node = patient_view(viewer).nodes["node_1"]
+    assert node.status == "done"
+    assert node.heatmap.computed_share == 1
+    # 512 px at 0.5 µm/px: a diagonal of 0.36 mm; less what a patch of 32 µm may add to it.
+    assert 0.28 < node.result.diameter_mm < 0.37
+    assert node.result.node_class == "micro"
+    assert kinds(viewer) == ["slide", "heatmap", "lesions", "diameters"]
+    assert stage.stage_chip.text() == "pN1mi"
+    assert stage.rows["node_1"].chip.text() == "micro"
+    assert inference.status.text() == "Done."
+    assert inference.run_button.isEnabled()
+
+
+def test_heatmap_lies_over_the_patches_it_was_computed_from(docked, tissue_slide, qtbot):
+    viewer, inference, _ = docked
+    open_paths(viewer, [tissue_slide("node_1", mark_px=128)])
+    inference.form["stride_um"].value = 8
+    inference.run_shown()
+    finish(qtbot, inference)
+    slide_layer, heat = viewer.layers[:2]
+    assert isinstance(heat, Image)
+    # The mark's centre is the slide point (512, 512), the corner-based middle of the image.
+    world = slide_layer.data_to_world((511.5, 511.5))
+    dark = np.argwhere(heat.data > 0.5)
+    middle = (dark.min(axis=0) + dark.max(axis=0)) / 2
+    assert np.abs(np.subtract(heat.data_to_world(middle), world)).max() <= 0.5 * 8
+
+
+def test_cancelling_keeps_what_was_computed_and_says_so(docked, tissue_slide, qtbot):
+    viewer, inference, stage = docked
+    open_paths(viewer, [tissue_slide("node_1", side_px=3072)])
+    inference.form["stride_um"].value = 8
+    inference.run_shown()
+    view = patient_view(viewer)
+    node = view.nodes["node_1"]
+    wait_for_values(qtbot, node)
+    qtbot.mouseClick(inference.cancel_button, Qt.MouseButton.LeftButton)
+    finish(qtbot, inference)
+    assert node.status.startswith("stopped at")
+    assert 0 < node.heatmap.computed_share < 1
+    assert "planned patches" in " ".join(node.result.reasons)
+    assert stage.stage_chip.text().startswith("≥")
+
+
+def test_closing_the_window_in_the_middle_of_a_run_stops_it(docked, tissue_slide, qtbot):
+    viewer, inference, _ = docked
+    open_paths(viewer, [tissue_slide("node_1", side_px=3072)])
+    inference.form["stride_um"].value = 8
+    inference.run_shown()
+    node = patient_view(viewer).nodes["node_1"]
+    wait_for_values(qtbot, node)
+    viewer.close()
+    assert not any(thread.name.startswith("read-patches") for thread in threading.enumerate())
+    computed = node.heatmap.computed_cells
+    qtbot.wait(50)
+    assert node.heatmap.computed_cells == computed < node.heatmap.planned_cells
+
+
+def test_a_second_slide_swaps_the_layers_and_results_stay(docked, tissue_slide, outline, qtbot):
+    viewer, inference, stage = docked
+    open_paths(viewer, [tissue_slide("node_1", mark_px=512), outline("node_1", 256, 256, 512)])
+    inference.run_shown()
+    finish(qtbot, inference)
+    first_layers = list(viewer.layers)
+    open_paths(viewer, [tissue_slide("node_2")])
+    assert kinds(viewer) == ["slide"]
+    assert viewer.layers[0].name == "node_2"
+    assert stage.stage_chip.text() == "≥ pN1mi"
+    inference.run_shown()
+    finish(qtbot, inference)
+    assert stage.stage_chip.text() == "pN1mi"
+    assert stage.rows["node_2"].chip.text() == "negative"
+    qtbot.mouseClick(stage.rows["node_1"], Qt.MouseButton.LeftButton)
+    assert list(viewer.layers) == first_layers
+    assert patient_view(viewer).shown == "node_1"
+
+
+def test_moving_the_threshold_restages_without_a_new_run(docked, tissue_slide, qtbot):
+    viewer, inference, stage = docked
+    open_paths(viewer, [tissue_slide("node_1", mark_px=512)])
+    inference.run_shown()
+    finish(qtbot, inference)
+    view = patient_view(viewer)
+    values = view.nodes["node_1"].heatmap.values
+    values[values > 0.5] = 0.7  # between the two thresholds
+    with qtbot.waitSignal(stage._restage_soon.timeout):
+        stage.threshold_slider.setValue(0.9)
+    qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN0")
+    assert view.nodes["node_1"].heatmap.values is values
+    assert kinds(viewer) == ["slide", "heatmap"]
+    stage.threshold_slider.setValue(0.5)
+    qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN1mi")
+
+
+def test_run_all_goes_through_every_slide(docked, tissue_slide, qtbot):
+    viewer, inference, stage = docked
+    paths = [tissue_slide("node_1", side_px=512), tissue_slide("node_2", mark_px=512)]
+    open_paths(viewer, paths)
+    qtbot.mouseClick(inference.run_all_button, Qt.MouseButton.LeftButton)
+    finish(qtbot, inference)
+    assert [row.chip.text() for row in stage.rows.values()] == ["negative", "micro"]
+    assert stage.stage_chip.text() == "pN1mi"
+
+
+def test_results_are_saved_as_the_command_line_saves_them(docked, tissue_slide, qtbot, tmp_path):
+    viewer, inference, stage = docked
+    open_paths(viewer, [tissue_slide("node_1", mark_px=512)])
+    inference.run_shown()
+    finish(qtbot, inference)
+    stage.save(tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "node_1").iterdir()} == {
+        "heatmap.zarr", "patches.parquet", "lesions.geojson", "node.json", "run.json",
+    }  # fmt: skip
+    patient = json.loads((tmp_path / "out" / "patient.json").read_text(encoding="utf-8"))
+    assert patient["stage"] == "pN1mi"
+
+
+def test_unknown_pixel_size_is_asked_for_and_layers_take_it_on(
+    docked, tissue_slide, qtbot, monkeypatch
+):
+    viewer, inference, _ = docked
+    open_paths(viewer, [tissue_slide("nompp", mark_px=512, mpp=None)])
+    view = patient_view(viewer)
+    monkeypatch.setattr(QInputDialog, "getDouble", lambda *_a, **_k: (0.0, False))
+    inference.run_shown()
+    assert not inference.is_running, "refused: nothing is guessed"
+    monkeypatch.setattr(QInputDialog, "getDouble", lambda *_a, **_k: (0.5, True))
+    inference.run_shown()
+    finish(qtbot, inference)
+    assert view.nodes["nompp"].slide.mpp == (0.5, 0.5)
+    drawn = [layer for layer in viewer.layers if layer.name != "tumour probability"]
+    assert {tuple(layer.scale) for layer in drawn} == {(0.5, 0.5)}
+    assert view.nodes["nompp"].result.node_class == "micro"
+
+
+def test_a_model_that_does_not_load_is_explained_in_the_dock(docked, tissue_slide, qtbot, tmp_path):
+    viewer, inference, stage = docked
+    open_paths(viewer, [tissue_slide("node_1")])
+    (tmp_path / "broken.pt").write_bytes(b"no model")
+    inference.choose_model(tmp_path / "broken.pt")
+    inference.run_shown()
+    finish(qtbot, inference)
+    assert "broken.pt" in inference.status.text()
+    node = patient_view(viewer).nodes["node_1"]
+    assert node.status == "failed"
+    assert "broken.pt" in stage.rows["node_1"].status.text()
+    assert inference.run_button.isEnabled()
+
+
+def test_files_that_are_no_slides_are_said_and_the_rest_opens(docked, tissue_slide, tmp_path):
+    viewer, _, stage = docked
+    (tmp_path / "no.tif").write_bytes(b"no slide")
+    (tmp_path / "no.xml").write_text("<html></html>")
+    wrong = [tmp_path / "no.tif", tmp_path / "no.xml"]
+    assert open_paths(viewer, [*wrong, tissue_slide("node_1")]) == 2
+    assert list(stage.rows) == ["node_1"]
+
+
+def test_removing_a_slide_brings_back_the_other(docked, tissue_slide, qtbot):
+    viewer, _, stage = docked
+    open_paths(viewer, [tissue_slide("node_1"), tissue_slide("node_2")])
+    qtbot.mouseClick(stage.remove_button, Qt.MouseButton.LeftButton)
+    assert list(stage.rows) == ["node_1"]
+    assert viewer.layers[0].name == "node_1"
+    qtbot.mouseClick(stage.remove_button, Qt.MouseButton.LeftButton)
+    assert not stage.rows
+    assert not viewer.layers
+    assert stage.stage_chip.text() == "pN ?"
