@@ -3,13 +3,14 @@
 import importlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -143,14 +144,16 @@ def _stopped_by_ctrl_c(stop: _Stop) -> Iterator[None]:
 @contextmanager
 def _bar(label: str) -> "Iterator[Callable[[Update], None]]":
     """Show a bar on the standard error stream, so that the table alone is what one redirects."""
-    with click.progressbar(
+    # Typed loosely, as click takes the items of a bar for numbers when only a length is given.
+    bar: Any = click.progressbar(
         length=1,
         label=label,
         width=20,
         show_eta=False,  # click's own forgets what was slow; the run knows better
         item_show_func=_progress_text,
-        file=click.get_text_stream("stderr"),
-    ) as bar:
+        file=sys.stderr,
+    )
+    with bar:
 
         def show(update: "Update") -> None:
             bar.length = update.total

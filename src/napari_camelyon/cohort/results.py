@@ -125,6 +125,7 @@ def write_slide_results(
         parameters={
             "threshold": heatmap.threshold,
             "value_meaning": heatmap.value_meaning,
+            "method": heatmap.method,
             **(parameters or {}),
         },
         versions=_versions(),

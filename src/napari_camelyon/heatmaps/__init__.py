@@ -1,11 +1,12 @@
 """A grid of values on a slide, and how it is kept on disk."""
 
-from napari_camelyon.heatmaps.heatmap import Heatmap, empty_heatmap
+from napari_camelyon.heatmaps.heatmap import Heatmap, HeatmapMethod, empty_heatmap
 from napari_camelyon.heatmaps.patch_table import PatchTable, read_patches, write_patches
 from napari_camelyon.heatmaps.store import read_heatmap, write_heatmap
 
 __all__ = [
     "Heatmap",
+    "HeatmapMethod",
     "PatchTable",
     "empty_heatmap",
     "read_heatmap",

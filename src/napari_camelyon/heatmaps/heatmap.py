@@ -1,7 +1,7 @@
 """The heatmap: one value a patch, in place on the slide."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from napari_camelyon.geometry import Grid, Mpp
 from napari_camelyon.specs import ModelSpec, ValueMeaning
 
-__all__ = ["Heatmap", "empty_heatmap"]
+__all__ = ["Heatmap", "HeatmapMethod", "empty_heatmap"]
+
+HeatmapMethod = Literal["patches", "dense"]
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +41,8 @@ class Heatmap:
         Which slide it is of; empty when unknown.
     model_name, model_sha256 : str
         Which model it is from; empty when unknown.
+    method : {"patches", "dense"}
+        Whether the model saw each patch on its own, or whole blocks at once.
     """
 
     grid: Grid
@@ -52,6 +56,7 @@ class Heatmap:
     slide_fingerprint: str = ""
     model_name: str = ""
     model_sha256: str = ""
+    method: HeatmapMethod = "patches"
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit the grid."""

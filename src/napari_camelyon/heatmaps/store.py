@@ -157,6 +157,7 @@ def _our_attributes(heatmap: Heatmap) -> dict[str, Any]:
         "computed_cells": heatmap.computed_cells,
         "slide": {"name": heatmap.slide_name, "fingerprint": heatmap.slide_fingerprint},
         "model": {"name": heatmap.model_name, "sha256": heatmap.model_sha256},
+        "method": heatmap.method,
     }
 
 
@@ -174,4 +175,5 @@ def _heatmap(values: np.ndarray[Any, Any], ours: dict[str, Any]) -> Heatmap:
         slide_fingerprint=ours["slide"]["fingerprint"],
         model_name=ours["model"]["name"],
         model_sha256=ours["model"]["sha256"],
+        method=ours.get("method", "patches"),
     )

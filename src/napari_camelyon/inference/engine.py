@@ -5,13 +5,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import ModelError
-from napari_camelyon.heatmaps import Heatmap, empty_heatmap
+from napari_camelyon.heatmaps import Heatmap, HeatmapMethod, empty_heatmap
+from napari_camelyon.inference.dense import (
+    can_run_dense,
+    finite,
+    normalised,
+    predict_block,
+    read_picture,
+)
 from napari_camelyon.inference.patches import plan_blocks, read_block
 from napari_camelyon.models import Model, choose_device
 from napari_camelyon.slides import Slide
@@ -82,6 +90,9 @@ def run(
 ) -> Iterator[Update]:
     """Predict the selected patches of a slide and fill a heatmap, batch by batch.
 
+    A fully convolutional model whose outputs fit the grid is run densely, block by block
+    (`napari_camelyon.inference.dense`); the heatmap's ``method`` says which way was taken.
+
     Closing the generator, or `cancelled` turning true, ends the run within one batch; what was
     computed stays in the heatmap.
 
@@ -117,22 +128,24 @@ def run(
     """
     if heatmap is None:
         heatmap = new_heatmap(slide, model, patch_grid)
+    grid = patch_grid.grid
+    dense = rules is None and can_run_dense(model, grid)
+    _keep_to_one_method(heatmap, "dense" if dense else "patches")
     target = choose_device(device)
     wanted = patch_grid.selected & np.isnan(heatmap.values)
     total = int(wanted.sum())
     patch_px = model.spec.patch_px
+    read = partial(read_picture, margin_px=model.dense_margin_px) if dense else read_block
     module = model.module.to(target).to(memory_format=torch.channels_last)
     done = 0
     started = time.perf_counter()
     reader = ThreadPoolExecutor(read_threads, thread_name_prefix="read-patches")
-    blocks = plan_blocks(patch_grid.grid, wanted, patch_px)
+    blocks = plan_blocks(grid, wanted, patch_px)
     ahead: deque[tuple[Cells, Future[Patches]]] = deque()
 
     def read_ahead() -> None:
         while len(ahead) < read_threads + 1 and (cells := next(blocks, None)) is not None:
-            ahead.append(
-                (cells, reader.submit(read_block, slide, patch_grid.grid, cells, patch_px))
-            )
+            ahead.append((cells, reader.submit(read, slide, grid, cells, patch_px)))
 
     try:
         read_ahead()
@@ -140,24 +153,48 @@ def run(
             block_cells, future = ahead.popleft()
             block = future.result()
             read_ahead()
-            for start in range(0, len(block), batch_size):
+            size = len(block_cells) if dense else batch_size
+            for start in range(0, len(block_cells), size):
                 if cancelled():
                     return
-                cells = block_cells[start : start + batch_size]
-                patches = block[start : start + batch_size]
-                done += len(cells)
-                if rules is not None:
-                    keep = np.array([is_tissue_patch(patch, rules) for patch in patches])
-                    kept_cells, patches = cells[keep], patches[keep]
+                cells = block_cells[start : start + size]
+                if dense:
+                    values = predict_block(model, module, block, grid, cells, target)
                 else:
-                    kept_cells = cells
-                if len(kept_cells):
-                    values = predict_patches(model, patches, target, module)
-                    heatmap.values[kept_cells[:, 0], kept_cells[:, 1]] = values
+                    patches = block[start : start + size]
+                    values = _predict_passing(model, module, patches, target, rules)
+                heatmap.values[cells[:, 0], cells[:, 1]] = values
+                done += len(cells)
                 rate = done / (time.perf_counter() - started)
                 yield Update(heatmap, cells, done, total, rate, (total - done) / rate)
     finally:
         reader.shutdown(wait=True, cancel_futures=True)
+
+
+def _keep_to_one_method(heatmap: Heatmap, method: HeatmapMethod) -> None:
+    if heatmap.computed_cells and heatmap.method != method:
+        raise ModelError(
+            f"The heatmap of {heatmap.slide_name} was begun with the method {heatmap.method!r} and "
+            f"cannot go on with {method!r}. Begin a new one."
+        )
+    heatmap.method = method
+
+
+def _predict_passing(
+    model: Model,
+    module: torch.nn.Module,
+    patches: Patches,
+    device: torch.device,
+    rules: PatchRules | None,
+) -> NDArray[np.float32]:
+    """Predict the patches that pass the rules; NaN for the others."""
+    if rules is None:
+        return predict_patches(model, patches, device, module)
+    values = np.full(len(patches), np.nan, dtype=np.float32)
+    passing = np.array([is_tissue_patch(patch, rules) for patch in patches])
+    if passing.any():
+        values[passing] = predict_patches(model, patches[passing], device, module)
+    return values
 
 
 def predict_patches(
@@ -188,13 +225,9 @@ def predict_patches(
     """
     spec = model.spec
     module = module if module is not None else model.module.to(device)
-    # (pixel / 255 - mean) / std in one multiplication and one addition.
-    std = torch.tensor(spec.std, device=device)
-    scale = (1 / (255 * std)).view(1, 3, 1, 1)
-    offset = (-torch.tensor(spec.mean, device=device) / std).view(1, 3, 1, 1)
     with torch.inference_mode():
         pixels = torch.from_numpy(patches).to(device).permute(0, 3, 1, 2)
-        outputs = module(pixels.float() * scale + offset)
+        outputs = module(normalised(pixels, model))
         if outputs.ndim == 1:
             outputs = outputs[:, None]
         allowed = {len(spec.class_names), 1 if spec.activation == "sigmoid" else 0}
@@ -211,9 +244,4 @@ def predict_patches(
         else:
             probabilities = outputs.float().sigmoid()[:, spec.tumour_class]
         values = probabilities.cpu().numpy()
-    if not np.isfinite(values).all():
-        raise ModelError(
-            f"The model {model.path} returned values that are no numbers. Everything computed "
-            "before is kept; check the model's weights and normalisation."
-        )
-    return np.asarray(values, dtype=np.float32)
+    return finite(values, model)

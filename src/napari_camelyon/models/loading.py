@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.files import file_sha256
+from napari_camelyon.models.networks import MARGIN_PX, STRIDE_PX, TissueNet
 from napari_camelyon.models.triton_import import import_triton_apart
 from napari_camelyon.models.wsinfer import read_wsinfer_spec
 from napari_camelyon.specs import ModelSpec, read_model_spec
@@ -55,12 +56,19 @@ class Model:
         Where the weights came from.
     sha256 : str
         Of the weights' file.
+    dense_stride_px : int or None
+        Input pixels from one output of the network's method ``dense`` to the next; None when it
+        only takes patches.
+    dense_margin_px : int
+        Input pixels around a place that ``dense`` takes into account, rounded up to whole outputs.
     """
 
     spec: ModelSpec
     module: nn.Module
     path: Path
     sha256: str
+    dense_stride_px: int | None = None
+    dense_margin_px: int = 0
 
 
 def load_model(
@@ -112,13 +120,16 @@ def load_model(
 
 
 def _load_bundled(folder: Path) -> Model:
-    from napari_camelyon.models.networks import TissueNet
-
     weights = folder / "model.safetensors"
     module = TissueNet()
     _load_into(module, _read_state_dict(weights), weights)
     return Model(
-        read_model_spec(folder / "spec.json"), module.eval(), weights, file_sha256(weights)
+        read_model_spec(folder / "spec.json"),
+        module.eval(),
+        weights,
+        file_sha256(weights),
+        dense_stride_px=STRIDE_PX,
+        dense_margin_px=MARGIN_PX,
     )
 
 

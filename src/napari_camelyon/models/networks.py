@@ -9,6 +9,9 @@ __all__ = ["TissueNet", "fold_normalisation"]
 STRIDE_PX = 8
 """Input pixels from one output of `TissueNet.dense` to the next."""
 
+MARGIN_PX = 48
+"""Input pixels on each side of an output's own 8 that it sees (46), as whole outputs."""
+
 
 class TissueNet(nn.Module):
     """A convolutional network that says where in a picture tumour is, and so how much of it.

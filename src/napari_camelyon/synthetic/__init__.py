@@ -8,6 +8,7 @@ from napari_camelyon.synthetic.patient import (
     PatientNode,
     make_patient,
     plan_patient,
+    write_patient,
 )
 
-__all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient"]
+__all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient", "write_patient"]

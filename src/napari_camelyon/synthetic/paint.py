@@ -24,6 +24,8 @@ __all__ = ["MARGIN_UM", "Box", "Window", "paint_chart", "paint_window"]
 MARGIN_UM = 44.0
 """Tissue charted around a window so that its cells are those of any larger window."""
 
+_CELL_UM = 14.0  # how far a cell may reach out of the tissue that holds its centre
+
 Plane = NDArray[np.float32]
 
 Box = tuple[int, int, int, int]
@@ -96,7 +98,8 @@ def paint_window(
     """
     x, y = _pixel_centres(bank.mpp, box)
     field = chart(plan, x[0] - margin_um, y[0] - margin_um, x[-1] + margin_um, y[-1] + margin_um)
-    if not field.tissue.any():
+    seen = field.cut(x[0] - _CELL_UM, y[0] - _CELL_UM, x[-1] + _CELL_UM, y[-1] + _CELL_UM)
+    if not seen.tissue.any():
         return None
     return paint_chart(plan.seed, phenotype, bank, field, box)
 

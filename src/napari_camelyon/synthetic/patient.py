@@ -22,7 +22,7 @@ from napari_camelyon.synthetic.outlines import with_greatest_diameter
 from napari_camelyon.synthetic.scanners import CENTRES
 from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 
-__all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient"]
+__all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient", "write_patient"]
 
 GENERATOR_VERSION = 1
 """Raised whenever the same seed would give other pixels, so that caches are made anew."""
@@ -184,11 +184,46 @@ def make_patient(
     FileWriteError
         The disk is full or the folder cannot be written.
     """
+    return write_patient(
+        folder,
+        plan_patient(seed, mpp),
+        stem=f"synthetic_{seed:03d}",
+        facts={"seed": seed, "mpp": mpp, "stage": "pN1"},
+        progress=progress,
+        workers=workers,
+    )
+
+
+def write_patient(
+    folder: Path | str,
+    nodes: list[PatientNode],
+    *,
+    stem: str,
+    facts: dict[str, object],
+    progress: Callable[[float], None] | None = None,
+    workers: int | None = None,
+) -> list[Path]:
+    """Write any nodes as `make_patient` does, unless they are there already.
+
+    Parameters
+    ----------
+    folder, progress, workers
+        See `make_patient`.
+    nodes : list of PatientNode
+    stem : str
+        The truth is written to ``<stem>_truth.json``.
+    facts : dict
+        What else the truth should say.
+
+    Returns
+    -------
+    list of Path
+        One slide a node.
+    """
     folder = Path(folder)
-    nodes = plan_patient(seed, mpp)
-    truth = _truth(nodes, seed, mpp)
+    truth_path = folder / f"{stem}_truth.json"
+    truth = _truth(nodes, facts)
     paths = [folder / f"{node.name}.tif" for node in nodes]
-    truth_path = folder / f"synthetic_{seed:03d}_truth.json"
     if _is_there(truth_path, truth, paths):
         return paths
     in_all = sum(
@@ -217,13 +252,11 @@ def make_patient(
     return paths
 
 
-def _truth(nodes: list[PatientNode], seed: int, mpp: float) -> dict[str, object]:
+def _truth(nodes: list[PatientNode], facts: dict[str, object]) -> dict[str, object]:
     return {
         "synthetic": True,
         "generator_version": GENERATOR_VERSION,
-        "seed": seed,
-        "mpp": mpp,
-        "stage": "pN1",
+        **facts,
         "nodes": [
             {
                 "slide": f"{node.name}.tif",

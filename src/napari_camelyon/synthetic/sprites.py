@@ -23,6 +23,7 @@ ANGLES = 16
 
 FOLLOWING_FIBRES = ("fibroblast", "plump", "endothelium")
 
+_GAP_UM = 0.9  # width of the gap that shrinkage leaves
 _FINE_UM = 0.16  # chromatin is drawn this fine, then averaged to the slide's pixels
 
 
@@ -89,7 +90,11 @@ def draw_cell(
     size *= float(np.clip(rng.normal(1, cell.spread), 0.6, 1.7))
     nucleus = _Outline(size, float(np.clip(rng.normal(cell.aspect, 0.09), 0.15, 1)), cell.irregular)
     body = _Outline(size * cell.body, nucleus.aspect**0.6, min(0.12, cell.irregular + 0.04))
-    canvas = _canvas(max(body.extent_um, nucleus.extent_um), mpp, angle, rng)
+    # The nucleus may be off the middle, and a gap lies around the body.
+    extent_um = max(
+        body.extent_um + (2 * _GAP_UM if cell.gap else 0), nucleus.extent_um * (1 + cell.off_centre)
+    )
+    canvas = _canvas(extent_um, mpp, angle, rng)
     if name == "red":
         return Sprite(_red_cell(cell, canvas, nucleus, rng), None)
     room = cell.off_centre * (body.diameter_um - nucleus.diameter_um) / 2
@@ -111,9 +116,9 @@ class _Outline:
 
     @property
     def extent_um(self) -> float:
-        return (
-            self.diameter_um / float(np.sqrt(self.aspect)) * (1.2 + max(0.0, self.irregular - 0.1))
-        )
+        """Diameter that the outline hardly ever exceeds."""
+        long = self.diameter_um / float(np.sqrt(self.aspect))
+        return long * (1.04 + 2.4 * self.irregular)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +229,7 @@ def _body(cell: CellType, canvas: _Canvas, outline: _Outline, rng: np.random.Gen
         way = rng.uniform(0, 2 * np.pi)
         lit = np.float32(np.cos(way)) * canvas.along + np.float32(np.sin(way)) * canvas.across
         side = np.clip(lit / np.float32(outline.diameter_um * 0.28) - np.float32(0.25), 0, 1)
-        ring = _soft(depth + np.float32(0.9), 0.6) - _soft(depth - np.float32(0.3), 0.6)
+        ring = _soft(depth + np.float32(_GAP_UM), 0.6) - _soft(depth - np.float32(0.3), 0.6)
         gap = np.clip(ring, 0, 1) * side
         eosin += gap * (np.float32(0.02) - eosin)
         cover = np.maximum(cover, gap * np.float32(0.95))

@@ -48,9 +48,10 @@ def plan_patches(
 ) -> PatchGrid:
     """Lay a grid of patches over a slide and select those with enough tissue.
 
-    Patch and stride are rounded to whole level-0 pixels (an error below 0.5 px, 0.1 µm), so that
-    the place of every cell is exact. The grid begins at the corner of the slide and covers all of
-    it; the last row and column may reach beyond the edge, where a slide reads as white.
+    The stride is rounded to whole level-0 pixels, and so is the patch, which remains a whole
+    number of strides if it was one: so the place of every cell is exact. The grid begins at the
+    corner of the slide and covers all of it; the last row and column may reach beyond the edge,
+    where a slide reads as white.
 
     Parameters
     ----------
@@ -78,10 +79,10 @@ def plan_patches(
     """
     mpp_x, mpp_y = slide.require_mpp()
     wanted_stride_um = stride_um or spec.stride_um or spec.field_um
-    patch_width_px = max(1, round(spec.field_um / mpp_x))
-    patch_height_px = max(1, round(spec.field_um / mpp_y))
     stride_x_px = max(1, round(wanted_stride_um / mpp_x))
     stride_y_px = max(1, round(wanted_stride_um / mpp_y))
+    patch_width_px = _patch_length_px(spec.field_um / mpp_x, wanted_stride_um / mpp_x, stride_x_px)
+    patch_height_px = _patch_length_px(spec.field_um / mpp_y, wanted_stride_um / mpp_y, stride_y_px)
     grid = Grid(
         rows=_cells_to_cover(slide.height_px, patch_height_px, stride_y_px),
         columns=_cells_to_cover(slide.width_px, patch_width_px, stride_x_px),
@@ -120,6 +121,14 @@ def reference_spec(slide: Slide, *, patch_px: int = 224, level: int = 2) -> Mode
         patch_px=patch_px,
         patch_mpp=math.sqrt(mpp_x * mpp_y) * downsample,
     )
+
+
+def _patch_length_px(exact_px: float, exact_stride_px: float, stride_px: int) -> int:
+    """Round a patch; one that is a whole number of strides stays so."""
+    strides = round(exact_px / exact_stride_px)
+    if strides >= 1 and abs(exact_px / exact_stride_px - strides) < 0.01:
+        return strides * stride_px
+    return max(1, round(exact_px))
 
 
 def _cells_to_cover(length_px: int, patch_px: int, stride_px: int) -> int:

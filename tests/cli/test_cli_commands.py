@@ -1,0 +1,135 @@
+"""The other commands: what they print, and what they refuse."""
+
+import json
+import subprocess
+
+import pytest
+
+from napari_camelyon import __version__
+from napari_camelyon.cli import main
+
+ASAP = """<?xml version="1.0"?>
+<ASAP_Annotations><Annotations>
+<Annotation Name="a" Type="Polygon" PartOfGroup="Tumor" Color="#F4FA58"><Coordinates>
+<Coordinate Order="0" X="10" Y="10"/><Coordinate Order="1" X="90" Y="10"/>
+<Coordinate Order="2" X="50" Y="90"/></Coordinates></Annotation>
+</Annotations><AnnotationGroups><Group Name="Tumor" PartOfGroup="None" Color="#F4FA58">
+<Attributes/></Group></AnnotationGroups></ASAP_Annotations>
+"""
+
+
+def test_every_command_helps(command):
+    assert "Commands:" in command("--help").stdout
+    for name in main.commands:
+        result = command(name, "-h")
+        assert result.exit_code == 0
+        assert "Usage:" in result.stdout
+        # A help text that was cut off for the list of commands reads as unfinished.
+        assert not main.commands[name].get_short_help_str(limit=60).endswith("...")
+
+
+def test_the_module_runs_as_a_program(own_process):
+    done = own_process("-m", "napari_camelyon", "--version")
+    assert done.returncode == 0
+    assert done.stdout.split() == ["napari-camelyon,", "version", __version__]
+
+
+def test_info_for_people_and_programs(command, micro_slide, unsized_slide):
+    text = command("info", micro_slide).stdout
+    assert "1024 × 1024 px, 1.02 × 1.02 mm" in text
+    assert "1 µm/px, stated by the file" in text
+    assert text.splitlines()[-3:] == [
+        "    0      1024       1024           1",
+        "    1       512        512           2",
+        "    2       256        256           4",
+    ]
+    facts = json.loads(command("info", micro_slide, "--json").stdout)
+    assert facts["name"] == "micro"
+    assert facts["levels"][1]["downsample_x"] == 2
+    unsized = command("info", unsized_slide)
+    assert unsized.exit_code == 0
+    assert "--mpp" in unsized.stdout
+    assert json.loads(command("info", unsized_slide, "--json").stdout)["mpp"] is None
+
+
+def test_info_of_real_slides(command, shared_data):
+    result = command("info", shared_data / "slides" / "CMU-1-Small-Region.svs")
+    assert "2220 × 2967 px, 1.11 × 1.48 mm" in result.stdout
+    assert "label, macro, thumbnail" in result.stdout
+
+
+def test_stage_of_a_table(command, tmp_path):
+    table = tmp_path / "table.csv"
+    nodes = ["negative", "micro", "macro", "itc"]
+    rows = [f"patient_000_node_{index}.tif,{name}" for index, name in enumerate(nodes)]
+    table.write_text("\n".join(["patient,stage", *rows]))
+    result = command("stage", table)
+    assert result.exit_code == 0
+    assert "patient_000: pN1." in result.stdout or "patient_000: at least pN1" in result.stdout
+    assert "patient_000_node_4  no result" in result.stdout
+
+
+def test_stage_agrees_with_the_official_labels(command, shared_data):
+    table = shared_data / "tables" / "camelyon17_stages_patients_000-019.csv"
+    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    official = dict(line.split(",")[:2] for line in lines if line.split(",")[0].endswith(".zip"))
+    patients = json.loads(command("stage", table, "--json").stdout)
+    assert {f"{patient['name']}.zip": patient["stage"] for patient in patients} == official
+
+
+def test_stage_explains_what_it_cannot_use(command, tmp_path):
+    (tmp_path / "empty").mkdir()
+    strange = tmp_path / "strange.csv"
+    strange.write_text("a,b\n1,2\n")
+    unknown = tmp_path / "unknown.csv"
+    unknown.write_text("patient,stage\npatient_000_node_0.tif,huge\n")
+    for source in (tmp_path / "missing", tmp_path / "empty", strange, unknown):
+        result = command("stage", source)
+        assert result.exit_code == 1
+        assert str(source) in result.stderr
+
+
+def test_open_checks_every_file_before_a_window_starts(command, clean_slide, tmp_path, monkeypatch):
+    good = tmp_path / "good.xml"
+    good.write_text(ASAP)
+    cut = tmp_path / "cut.xml"
+    cut.write_text(ASAP[: len(ASAP) // 2])
+    other = tmp_path / "other.xml"
+    other.write_text("<svg/>")
+    missing = tmp_path / "missing.tif"
+    result = command("open", cut, good, clean_slide, other, missing)
+    assert result.exit_code == 1
+    for bad in (cut, other, missing):
+        assert str(bad) in result.stderr
+    for fine in (good, clean_slide):
+        assert str(fine) not in result.stderr
+    assert result.stderr.count("Error: ") == 3
+
+
+@pytest.mark.skipif("sys.platform in ('win32', 'darwin')", reason="there is always a display")
+def test_open_says_that_there_is_no_display(command, clean_slide, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    result = command("open", clean_slide)
+    assert result.exit_code == 1
+    assert "no display" in result.stderr
+
+
+def test_open_and_default_reader_refuse_what_makes_no_sense(command, clean_slide, tmp_path):
+    assert command("open", clean_slide, "--mpp", "300").exit_code == 2
+    result = command("default-reader", "docx")
+    assert result.exit_code == 1
+    assert "svs" in result.stderr
+
+
+def test_default_reader_is_kept_in_the_settings_of_napari(own_process, tmp_path):
+    settings = tmp_path / "settings.yaml"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return own_process(
+            "-m", "napari_camelyon", "default-reader", *arguments, NAPARI_CONFIG=str(settings)
+        )
+
+    assert run("SVS", ".tif").stdout.rstrip().endswith(": svs, tif")
+    assert "napari-camelyon" in settings.read_text(encoding="utf-8")
+    assert run("--off", "svs").stdout.rstrip().endswith(": tif")
