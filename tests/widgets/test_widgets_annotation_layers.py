@@ -296,6 +296,39 @@ def test_layers_of_others_and_layers_that_are_not_given_change_nothing():
     assert annotations_from_layers(made, [second]).annotations == made.annotations[:1]
 
 
+def test_a_vertex_moved_in_a_layer_changes_one_line_of_the_file(tmp_path):
+    ring = np.repeat(EXACT, 2, axis=0) + np.arange(6)[:, None] * (37.3, 11.1)
+    annotations.write(
+        in_set(
+            *(annotations.make_annotation("polygon", ring + k, group="Tumor") for k in range(3))
+        ),
+        tmp_path / "slide.xml",
+    )
+    before = annotations.read(tmp_path / "slide.xml")
+    layers = layers_of(before)
+    data = layers[0].data[1].copy()
+    data[4] = (500, 700)
+    set_data(layers[0], 1, data)
+    annotations.write(annotations_from_layers(before, layers), tmp_path / "saved.xml")
+    was, now = ((tmp_path / name).read_bytes().splitlines() for name in ("slide.xml", "saved.xml"))
+    changed = [line for line, other in zip(now, was, strict=True) if line != other]
+    assert changed == [b'\t\t\t\t<Coordinate Order="4" X="700.5" Y="500.5" />']
+
+
+def test_a_part_in_a_layer_that_is_not_given_stays():
+    made = in_set(
+        annotations.make_annotation(
+            "polygon", EXACT, more_parts=[annotations.Part(np.array([(5.0, 5.0)]))]
+        )
+    )
+    shapes, points = layers_of(made)
+    for layers in ([shapes], [points], [shapes, points]):
+        assert annotations_from_layers(made, layers).annotations[0] is made.annotations[0]
+    shapes.remove([0])
+    (now,) = annotations_from_layers(made, [shapes])
+    assert_array_equal(now.points, [(5, 5)])
+
+
 def test_a_ring_that_cannot_be_filled_is_a_closed_path_and_comes_back_whole():
     if can_be_filled(PANICKING_RING):
         pytest.skip("this version of bermuda fills the ring")

@@ -87,7 +87,7 @@ def layer_data(
     """Return the layers of a set as napari's readers do: data, attributes and type of each.
 
     Every layer's metadata hold ``{"napari_camelyon": {"kind": "annotation", "slide": slide_id,
-    "group": name or None, "annotation_set": the set, "ids": the annotations in it}}``.
+    "group": name or None, "annotation_set": the set, "rings": what is in the layer}}``.
     """
     layers: list[LayerData] = []
     for group in _group_names(annotation_set):
@@ -143,36 +143,37 @@ def annotations_from_layers(
     annotation_set : AnnotationSet
         The set that was shown.
     layers : collection of layers
-        Made from `layer_data`; others are passed over. Annotations of
-        layers that are not given stay as they are.
+        Made from `layer_data`; others are passed over. What is in layers that are not given
+        stays as it is.
 
     Returns
     -------
     AnnotationSet
         Annotations that were not touched are the same objects as before. A moved vertex takes its
         place from the layer, the others of its ring stay exact. An edited spline becomes the
-        polygon that was drawn. Shapes drawn by hand become annotations of the layer's group.
+        polygon that was drawn. Shapes drawn by hand become annotations of the layer's group. Its
+        problems are those of before; `check` finds them anew.
     """
     ours = [layer for layer in layers if _meta(layer).get("kind") == "annotation"]
-    home = {i: layer for layer in ours for i in _meta(layer)["ids"]}
-    rows = [row for number, layer in enumerate(ours) for row in _rows(layer, number)]
+    home = {ring: k for k, layer in enumerate(ours) for ring in _meta(layer).get("rings", ())}
+    rows = [row for k, layer in enumerate(ours) for row in _rows(layer, k)]
     # A shape that was copied carries the id of its original: the first in its own layer keeps it.
-    rows.sort(key=lambda row: home.get(row.annotation_id) is not row.layer)
-    claimed: dict[str, dict[int, _Row]] = {}
+    rows.sort(key=lambda row: home.get(row.key) != row.place[0])
+    claimed: dict[tuple[str, int], _Row] = {}
     drawn: list[_Row] = []
     for row in rows:
-        rings = claimed.setdefault(row.annotation_id, {})
-        if row.annotation_id not in home or row.ring in rings:
+        if row.key in claimed or row.key not in home:
             drawn.append(row)
         else:
-            rings[row.ring] = row
+            claimed[row.key] = row
 
+    given = {annotation_id for annotation_id, _ in home}
     kept: list[Annotation] = []
     for annotation in annotation_set:
-        if annotation.id not in home:
+        if annotation.id not in given:
             kept.append(annotation)
             continue
-        edited = _edited(annotation, claimed.get(annotation.id, {}))
+        edited = _edited(annotation, home, claimed)
         if edited is not None:
             kept.append(annotation if same_annotation(annotation, edited) else edited)
     drawn.sort(key=lambda row: row.place)
@@ -243,7 +244,7 @@ def _common(
                 "slide": slide_id,
                 "group": group,
                 "annotation_set": annotation_set,
-                "ids": tuple(dict.fromkeys(ids)),
+                "rings": tuple((outline.annotation.id, outline.ring) for outline in outlines),
             }
         },
         **world_placement(mpp),
@@ -264,55 +265,63 @@ def _first_edge_width(outlines: Sequence[_Outline]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One shape or point in a layer, as it is now."""
+    """One shape or point in a layer as it is now; `key` says whose ring it was made of."""
 
-    layer: ShownLayer
+    key: tuple[str, int]
     place: tuple[int, int]
-    annotation_id: str
-    ring: int
     name: str
+    group: str | None
     data: _Coordinates
     shape_type: str
 
 
 def _rows(layer: ShownLayer, layer_number: int) -> Iterator[_Row]:
-    features = layer.features
-    types = getattr(layer, "shape_type", ["point"] * len(layer.data))
+    count, features = len(layer.data), layer.features
+    blank: dict[str, Any] = {"id": "", "ring": 0, "name": ""}  # a layer of others has none of these
+    ids, rings, names = (
+        list(features[column]) if column in features else [value] * count
+        for column, value in blank.items()
+    )
+    types = getattr(layer, "shape_type", ["point"] * count)
     for number, (data, shape_type) in enumerate(zip(layer.data, types, strict=True)):
-        record = features.iloc[number]
         yield _Row(
-            layer=layer,
+            key=(str(ids[number]), int(rings[number])),
             place=(layer_number, number),
-            annotation_id=str(record.get("id", "")),
-            ring=int(record.get("ring", 0)),
-            name=str(record.get("name", "")),
+            name=str(names[number]),
+            group=_meta(layer)["group"],
             data=np.asarray(data, dtype=np.float32).reshape(-1, 2),
             shape_type=shape_type,
         )
 
 
-def _edited(annotation: Annotation, rows: Mapping[int, _Row]) -> Annotation | None:
-    """Return an annotation as its layer has it now; None if it was deleted there."""
-    if not rows:
-        return None
-    first = rows[min(rows)]
-    named = replace(annotation, name=first.name, group=_meta(first.layer)["group"])
+def _edited(
+    annotation: Annotation,
+    home: Collection[tuple[str, int]],
+    rows: Mapping[tuple[str, int], _Row],
+) -> Annotation | None:
+    """Return an annotation as its layers have it now; None if it was deleted there."""
     outlines = {outline.ring: outline for outline in _outlines(annotation)}
+    own = {ring: rows[annotation.id, ring] for ring in outlines if (annotation.id, ring) in rows}
+    unseen = {ring for ring in outlines if (annotation.id, ring) not in home}
+    if not own and not unseen:
+        return None
+
+    def now(ring: int, original: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        # What was never shown, or in a layer that is not given, stays; what is gone is deleted.
+        if ring not in outlines or ring in unseen:
+            return original
+        return _ring_now(original, outlines[ring], own[ring]) if ring in own else None
+
+    first = own[min(own)] if own else None
+    named = annotation if first is None else replace(annotation, name=first.name, group=first.group)
     if annotation.kind in POINT_KINDS:
-        points = [
-            ring
-            for number, point in enumerate(annotation.points)
-            if (ring := _ring_now(point[None], outlines.get(number), rows.get(number))) is not None
-        ]
-        return replace(named, points=np.concatenate(points))
+        places = [now(number, point[None]) for number, point in enumerate(annotation.points)]
+        return replace(named, points=np.concatenate([at for at in places if at is not None]))
 
     parts, number = [], 0
     for part in annotation.parts:
-        rings = []
-        for ring in (part.points, *part.holes):
-            rings.append(_ring_now(ring, outlines.get(number), rows.get(number)))
-            number += 1
-        outer, *holes = rings
+        outer, *holes = (now(number + k, ring) for k, ring in enumerate((part.points, *part.holes)))
+        number += 1 + len(part.holes)
         if outer is not None:
             parts.append(Part(outer, tuple(hole for hole in holes if hole is not None)))
     if not parts:
@@ -331,14 +340,8 @@ def _edited(annotation: Annotation, rows: Mapping[int, _Row]) -> Annotation | No
     )
 
 
-def _ring_now(
-    original: NDArray[np.float64], outline: _Outline | None, row: _Row | None
-) -> NDArray[np.float64] | None:
-    """Return the original ring if it was not touched, the edited one, or None if it is gone."""
-    if outline is None:  # it was never shown
-        return original
-    if row is None:
-        return None
+def _ring_now(original: NDArray[np.float64], outline: _Outline, row: _Row) -> NDArray[np.float64]:
+    """Return the original ring if it was not touched, otherwise the edited one."""
     shown, current = outline.shown, row.data
     if outline.annotation.kind in AREA_KINDS and row.shape_type == "path":
         current = _opened(current, shown)
@@ -379,9 +382,7 @@ def _drawn(row: _Row) -> Annotation:
         data = _ellipse(data)
     elif kind == "polyline" and len(data) > 3 and (data[0] == data[-1]).all():
         kind, data = "polygon", data[:-1]
-    return make_annotation(
-        kind, layer_to_slide(data), name=row.name, group=_meta(row.layer)["group"]
-    )
+    return make_annotation(kind, layer_to_slide(data), name=row.name, group=row.group)
 
 
 def _ellipse(corners: _Coordinates) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from napari_camelyon.annotations.model import AREA_KINDS, Annotation, AnnotationSet, Group
-from napari_camelyon.annotations.regions import region_of
+from napari_camelyon.annotations.regions import PRECISION_PX, cut, merge, region_of
 from napari_camelyon.geometry import Mpp
 
 __all__ = [
@@ -167,15 +167,12 @@ def region_from(tumours: Collection[Any], cut_outs: Collection[Any]) -> Any:
     """
     tumours = [region for region in tumours if not region.is_empty]
     cut_outs = [region for region in cut_outs if not region.is_empty]
-    if not cut_outs:
-        return _valid(shapely.union_all(tumours))
     tree = shapely.STRtree(cut_outs)
     kept = []
     for tumour in tumours:
         near = [cut_outs[k] for k in tree.query(tumour, predicate="intersects")]
-        cutting = [cut_out for cut_out in near if not _is_island(tumour, cut_out)]
-        kept.append(tumour.difference(shapely.union_all(cutting)) if cutting else tumour)
-    return _valid(shapely.union_all(kept))
+        kept.append(cut(tumour, [other for other in near if not _is_island(tumour, other)]))
+    return merge(kept)
 
 
 def area_mm2(region: Any, mpp: Mpp) -> float:
@@ -213,7 +210,8 @@ def group_colour(name: str | None, groups: Collection[Group]) -> str | None:
 def _is_island(tumour: Any, cut_out: Any) -> bool:
     if cut_out.area <= tumour.area:
         return False
-    return bool(tumour.intersection(cut_out).area >= ISLAND_INSIDE * tumour.area)
+    common = shapely.intersection(tumour, cut_out, grid_size=PRECISION_PX)
+    return bool(common.area >= ISLAND_INSIDE * tumour.area)
 
 
 def _lineage(name: str | None, groups: Collection[Group]) -> list[str]:
@@ -224,12 +222,3 @@ def _lineage(name: str | None, groups: Collection[Group]) -> list[str]:
         lineage.append(name)
         name = parents.get(name)
     return lineage
-
-
-def _valid(region: Any) -> Any:
-    polygons = [
-        part for part in shapely.get_parts(region) if part.geom_type == "Polygon" and part.area > 0
-    ]
-    if len(polygons) == 1:
-        return polygons[0]
-    return shapely.MultiPolygon(polygons) if polygons else shapely.Polygon()

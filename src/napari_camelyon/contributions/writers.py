@@ -45,7 +45,7 @@ def write_annotations(path: str, layers: list[LayerData]) -> list[str]:
 def _as_layer(data: Any, attributes: dict[str, Any], kind: str) -> Any:
     metadata = attributes.get("metadata") or {}
     if metadata.get("napari_camelyon", {}).get("kind") != "annotation":
-        ours = {"kind": "annotation", "group": attributes.get("name", "annotations"), "ids": ()}
+        ours = {"kind": "annotation", "group": attributes.get("name", "annotations"), "rings": ()}
         metadata = {**metadata, "napari_camelyon": ours}
     layer = SimpleNamespace(data=data, features=attributes["features"], metadata=metadata)
     if kind == "shapes":
