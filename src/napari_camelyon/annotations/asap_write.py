@@ -29,6 +29,7 @@ from napari_camelyon.annotations.model import (
     Group,
     Points,
     Source,
+    is_unchanged,
     same_annotation,
 )
 from napari_camelyon.annotations.xml_edit import (
@@ -73,10 +74,12 @@ def asap_bytes(annotation_set: AnnotationSet) -> bytes:
     annotation_set : AnnotationSet
         Coordinates are written in full: reading them back gives the same float64 numbers.
     """
-    wanted, groups = _flattened(annotation_set)
     source = annotation_set.source
     if source is None or source.format != "asap":
         source = Source("asap", Path("new.xml"), _EMPTY_FILE, (), ())
+    elif is_unchanged(annotation_set, source):
+        return source.raw
+    wanted, groups = _flattened(annotation_set)
     text = decode(source.raw, source.path)
     document = scan(text, source.path)
     if document.root is not None and tag_at(text.body, document.root.start).group(1):

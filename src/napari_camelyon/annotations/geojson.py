@@ -28,7 +28,7 @@ from napari_camelyon.annotations.model import (
     Points,
     Problem,
     Source,
-    same_annotation,
+    is_unchanged,
 )
 from napari_camelyon.annotations.regions import outline_rings
 from napari_camelyon.errors import AnnotationError
@@ -140,7 +140,7 @@ def to_geojson(annotation_set: AnnotationSet) -> dict[str, Any]:
 def geojson_bytes(annotation_set: AnnotationSet) -> bytes:
     """Return the GeoJSON file of a set; one that was read and not changed keeps its bytes."""
     source = annotation_set.source
-    if source is not None and source.format == "geojson" and _unchanged(annotation_set, source):
+    if source is not None and source.format == "geojson" and is_unchanged(annotation_set, source):
         return source.raw
     text = json.dumps(to_geojson(annotation_set), ensure_ascii=False, allow_nan=False, indent=1)
     return text.encode("utf-8", "replace") + b"\n"
@@ -399,11 +399,3 @@ def _rgb(colour: str | None) -> dict[str, list[int]]:
         return {"color": [int(colour[k : k + 2], 16) for k in (1, 3, 5)]}
     except ValueError:
         return {}
-
-
-def _unchanged(annotation_set: AnnotationSet, source: Source) -> bool:
-    return (
-        annotation_set.groups == source.groups
-        and len(annotation_set) == len(source.annotations)
-        and all(map(same_annotation, annotation_set, source.annotations))
-    )

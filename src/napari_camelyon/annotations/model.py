@@ -27,6 +27,7 @@ __all__ = [
     "Severity",
     "Source",
     "add_annotations",
+    "is_unchanged",
     "make_annotation",
     "remove_annotations",
     "replace_annotation",
@@ -297,6 +298,15 @@ def same_annotation(first: Annotation, second: Annotation) -> bool:
         == (second.id, second.kind, second.name, second.group, second.colour, dict(second.extra))
         and len(first.parts) == len(second.parts)
         and all(map(_same_part, first.parts, second.parts))
+    )
+
+
+def is_unchanged(annotation_set: AnnotationSet, source: Source) -> bool:
+    """Whether a set still is what was read from a file."""
+    return (
+        annotation_set.groups == source.groups
+        and len(annotation_set) == len(source.annotations)
+        and all(map(same_annotation, annotation_set, source.annotations))
     )
 
 
