@@ -100,6 +100,29 @@ def test_without_pixel_size_planning_is_refused_with_advice(make_slide):
             plan_patches(slide, ModelSpec("test", patch_px=50, patch_mpp=1.0))
 
 
+@pytest.mark.parametrize("ink", [(40, 80, 170), (40, 130, 60)], ids=["blue", "green"])
+def test_ink_is_no_tissue(make_slide, ink):
+    pixels = np.full((640, 640, 3), 245, np.uint8)
+    pixels[:, :320] = PINK
+    pixels[:, 320:] = ink
+    with open_slide(make_slide(pixels, name="ink", mpp=0.5)) as slide:
+        values = tissue_mask(slide).values
+    assert values[:, :20].all()
+    assert not values[:, 20:].any()
+
+
+def test_no_real_tissue_is_taken_for_ink(shared_data, make_slide):
+    from PIL import Image
+
+    def share(path):
+        pixels = np.asarray(Image.open(path).convert("RGB").reduce(4))
+        with open_slide(make_slide(pixels, name=path.stem, factors=(1,), mpp=8.0)) as slide:
+            return tissue_mask(slide, mask_mpp=8.0).values.mean()
+
+    for path in sorted((shared_data / "patches" / "camelyon17_centres").glob("*.jpeg")):
+        assert share(path) > 0.97
+
+
 def test_mask_of_a_real_mosaic_covers_its_patches(shared_data):
     with open_slide(shared_data / "slides" / "c16_mosaic_dev.tif") as slide:
         plan = plan_patches(slide, ModelSpec("test", 128, 0.486, stride_um=62.2))

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from made_models import write_wsinfer_model
 
+from made_models import write_wsinfer_model
 from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.inference import run
 from napari_camelyon.models import load_model

@@ -20,7 +20,7 @@ def micrometastasis() -> list[LayerData]:
         bar.update(max(0, round(share * 1000) - bar.n))
 
     try:
-        paths = make_patient(cache_folder() / "demo-patient", seed=0, progress=show)
+        paths = make_patient(cache_folder() / "demo-patient" / "seed-0", seed=0, progress=show)
     finally:
         bar.close()
     return read_slide(str(_micro(paths)))

@@ -73,6 +73,11 @@ class InferenceDock(QWidget):
         """Whether a run is under way."""
         return self._worker is not None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and no slide waits."""
+        return not self.is_running and not self._waiting
+
     def request(self) -> PredictRequest:
         """Return what the form says now."""
         return PredictRequest(
