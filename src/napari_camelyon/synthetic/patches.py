@@ -10,9 +10,18 @@ from dataclasses import dataclass, replace
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_camelyon.synthetic.anatomy import chart
+from napari_camelyon.synthetic.artefacts import (
+    Artefacts,
+    Bubble,
+    Fold,
+    Stroke,
+    mark_glass,
+    spoil_tissue,
+)
 from napari_camelyon.synthetic.cells import Phenotype, draw_phenotype
 from napari_camelyon.synthetic.deposits import with_deposit
 from napari_camelyon.synthetic.noise import child_seed
@@ -38,6 +47,7 @@ NORMAL_KINDS: dict[str, tuple[tuple[Tissue, ...], float]] = {
     "cords": ((_T.CORD,), 0.08),
     "vessels": ((_T.VENULE, _T.VESSEL_WALL, _T.LUMEN), 0.08),
     "fat": ((_T.FAT,), 0.02),
+    "glass": ((_T.GLASS,), 0.01),
 }
 """What normal patches show in their middle, and how often."""
 
@@ -56,7 +66,7 @@ class Patches:
     ----------
     pixels : ndarray of uint8, shape (n, patch_px, patch_px, 3)
     tumour : ndarray of float32, shape (n, 16, 16)
-        Share of each block that tumour cells and their surroundings cover.
+        Share of each block that is tumour, septa and lymphocytes between its cells included.
     kinds : list of str
         A key of `NORMAL_KINDS`, or "tumour: " and its pattern.
     nuclei : ndarray of int64, shape (n,)
@@ -123,8 +133,6 @@ def draw_patches(
         box = (x_px, y_px, patch_px, patch_px)
         reach = patch_px * bank.mpp / 2 + _MARGIN_UM
         field = ground.cut(place[0] - reach, place[1] - reach, place[0] + reach, place[1] + reach)
-        if not field.tissue.any():
-            continue
         if with_tumour:
             field = with_deposit(field, deposit)
         window = paint_chart(plan.seed, phenotype, bank, field, box)
@@ -133,7 +141,10 @@ def draw_patches(
             if cover.mean() < 0.02:
                 continue
             tumour[done] = cover
-        pixels[done] = _photograph(window.pigments, bank.mpp, rng)
+        artefacts = Artefacts()
+        if rng.uniform() < (0.06 if with_tumour else 0.14):
+            artefacts = _draw_artefacts(rng, place, opaque=not with_tumour)
+        pixels[done] = _photograph(window.pigments, artefacts, bank.mpp, box, rng)
         nuclei[done] = _count_nuclei(window.cells, bank.mpp, box)
         kinds.append(kind)
         done += 1
@@ -146,7 +157,7 @@ def draw_normal_field(
     """Draw a larger field of one patient's node without tumour, uint8 (side_px, side_px, 3).
 
     Half of the nodes are rich in what is mistaken for tumour: germinal centres, histiocytes and
-    collagen.
+    collagen; a third of the fields has pen, a fold, a bubble or dust.
     """
     rng = np.random.default_rng(child_seed(seed, 2))
     case = _draw_case(rng, mpp, copies)
@@ -158,7 +169,11 @@ def draw_normal_field(
     field = _chart_square(plan, corner, side_um, 2 * _MARGIN_UM)
     box = (int(corner[0] / case.bank.mpp), int(corner[1] / case.bank.mpp), side_px, side_px)
     window = paint_chart(plan.seed, case.phenotype, case.bank, field, box)
-    return _photograph(window.pigments, case.bank.mpp, rng)
+    middle = (corner[0] + side_um * rng.uniform(), corner[1] + side_um * rng.uniform())
+    artefacts = Artefacts()
+    if rng.uniform() < 0.3:
+        artefacts = _draw_artefacts(rng, middle, opaque=True)
+    return _photograph(window.pigments, artefacts, case.bank.mpp, box, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,26 +292,72 @@ def _somewhere(rng: np.random.Generator, inner: Chart, where: NDArray[np.bool_])
 
 
 def _cover(cells: Cells, spacing_um: float, mpp: float, box: Box) -> NDArray[np.float32]:
-    """Return the share of each block that is within 3/4 of a spacing of a tumour cell's centre."""
+    """Return the share of each block that is tumour, as one would outline it.
+
+    What is nearer than 1.6 spacings to a tumour cell's centre, less a rim of 0.95 spacings: so
+    narrow septa and single lymphocytes between tumour cells count as tumour, and the border lies
+    two thirds of a spacing outside the outermost centres.
+    """
     x_px, y_px, patch_px, _ = box
     of_tumour = np.array([name == "tumour" for name in cells.names], bool)
     if not of_tumour.any():
         return np.zeros((MASK_BLOCKS, MASK_BLOCKS), np.float32)
     centres = np.stack([cells.x_um[of_tumour], cells.y_um[of_tumour]], axis=1)
     samples = 3 * MASK_BLOCKS
-    along = (np.arange(samples) + 0.5) * patch_px / samples
+    step_px = patch_px / samples
+    around = int(_MARGIN_UM / (step_px * mpp))
+    along = (np.arange(-around, samples + around) + 0.5) * step_px
     gx, gy = np.meshgrid((x_px + along) * mpp, (y_px + along) * mpp)
     near, _ = cKDTree(centres).query(np.stack([gx.ravel(), gy.ravel()], axis=1))
-    covered = near.reshape(samples, samples) < 0.75 * spacing_um
+    grown = near.reshape(gx.shape) < 1.6 * spacing_um
+    # What lies beyond the margin is not known; it must not erode what is inside.
+    padded = np.pad(grown, 1, mode="edge")
+    inside = ndimage.distance_transform_edt(padded)[1:-1, 1:-1] * (step_px * mpp)
+    covered = (inside > 0.95 * spacing_um)[around:-around, around:-around]
     blocks = covered.reshape(MASK_BLOCKS, 3, MASK_BLOCKS, 3)
     return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
 
 
+def _draw_artefacts(rng: np.random.Generator, place: Place, *, opaque: bool) -> Artefacts:
+    """Draw what may lie on a patch; `opaque` allows pen and bubbles, which hide tissue."""
+    x, y = (float(value + rng.uniform(-25, 25)) for value in place)
+    seed = int(rng.integers(2**62))
+    kind = str(rng.choice(["pen", "fold", "bubble", "dust"] if opaque else ["fold", "dust"]))
+    if kind == "pen":
+        radius, way = float(rng.uniform(150, 1500)), float(rng.uniform(0, 2 * np.pi))
+        ink = tuple(float(value) for value in rng.uniform(0.02, 0.75, 3))
+        stroke = Stroke(
+            x - radius * np.cos(way),
+            y - radius * np.sin(way),
+            radius,
+            way - 1.0,
+            way + 1.0,
+            float(rng.uniform(40, 260)),
+            (ink[0], ink[1], ink[2]),
+        )
+        return Artefacts(seed, strokes=(stroke,))
+    if kind == "fold":
+        way, width = float(rng.uniform(0, np.pi)), float(rng.uniform(8, 40))
+        dx, dy = 150 * np.cos(way), 150 * np.sin(way)
+        return Artefacts(seed, folds=(Fold(x - dx, y - dy, x + dx, y + dy, width),))
+    if kind == "bubble":
+        radius, way = float(rng.uniform(30, 250)), float(rng.uniform(0, 2 * np.pi))
+        bubble = Bubble(x - radius * np.cos(way), y - radius * np.sin(way), radius)
+        return Artefacts(seed, bubbles=(bubble,))
+    return Artefacts(seed, dust=float(rng.uniform(20, 400)))
+
+
 def _photograph(
-    pigments: NDArray[np.float32], mpp: float, rng: np.random.Generator
+    pigments: NDArray[np.float32],
+    artefacts: Artefacts,
+    mpp: float,
+    box: Box,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     centre = draw_centre(rng)
+    pigments = spoil_tissue(pigments, artefacts, box[0], box[1], mpp)
     picture = scan(pigments * np.float32(np.exp(rng.normal(0, 0.12))), centre, mpp, rng)
+    picture = mark_glass(picture, artefacts, box[0], box[1], mpp)
     stored = imagecodecs.jpeg8_encode(
         picture,
         level=centre.quality,
