@@ -120,7 +120,8 @@ class _Screenshots:
 
 def _truth(folder: Path) -> dict[str, str]:
     """Return the classes that the nodes were generated with, by slide name."""
-    nodes = json.loads((folder / "truth.json").read_text(encoding="utf-8"))["nodes"]
+    (written,) = folder.glob("*_truth.json")
+    nodes = json.loads(written.read_text(encoding="utf-8"))["nodes"]
     return {Path(node["slide"]).stem: node["class"] for node in nodes}
 
 

@@ -122,20 +122,20 @@ def plan_patient(seed: int = 0, mpp: float = DEMO_MPP) -> list[PatientNode]:
         return value * float(rng.uniform(0.94, 1.06))
 
     return [
-        node(0, (about(2500), about(1800)), "negative", 0.0, "a quiet node"),
+        node(0, (about(1500), about(1100)), "negative", 0.0, "a quiet node"),
         node(
             1,
-            (about(2600), about(1900)),
+            (about(1550), about(1150)),
             "itc",
             about(105),
             "a cluster of some forty cells",
             germinal=0.35,
         ),
-        node(2, (about(2900), about(2000)), "micro", about(800), "a deposit below the capsule"),
-        node(3, (about(4700), about(3400)), "macro", about(2700), "a deposit of half the node"),
+        node(2, (about(1900), about(1400)), "micro", about(800), "a deposit below the capsule"),
+        node(3, (about(3300), about(2100)), "macro", about(2500), "a deposit of half the node"),
         node(
             4,
-            (about(2800), about(2000)),
+            (about(1700), about(1250)),
             "negative",
             0.0,
             "no tumour, but germinal centres, histiocytes, a thick capsule, pen and a fold",
