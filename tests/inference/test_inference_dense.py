@@ -44,7 +44,9 @@ def test_values_are_the_mean_of_the_network_over_each_patch(textured, model):
         assert heatmap.method == "dense"
         mean, std = np.array(model.spec.mean), np.array(model.spec.std)
         side = 128 + 2 * MARGIN_PX
-        for row, column in [(0, 0), (3, 5), (plan.grid.rows - 1, 2), (7, plan.grid.columns - 1)]:
+        computed = np.argwhere(np.isfinite(heatmap.values))
+        assert {0, plan.grid.rows - 1} <= set(computed[:, 0]), "both borders should be tried"
+        for row, column in computed[:: len(computed) // 6]:
             x, y = (plan.grid.corners((row, column)) - MARGIN_PX).tolist()
             seen = read_resampled(slide, x, y, side, side, side, side)
             inputs = torch.from_numpy(((seen / 255 - mean) / std).astype(np.float32))

@@ -1,8 +1,16 @@
-"""The demonstration generator: seeded H&E lymph nodes, slides and training patches.
+"""The demonstration generator: seeded H&E lymph nodes, whole slides and training patches.
 
 Everything here is synthetic: no patient, and no proof of how a model does on one.
 """
 
+from napari_camelyon.synthetic.node_slides import (
+    NodeSlide,
+    paint_tile,
+    tumour_mask,
+    write_node_slide,
+    write_outlines,
+)
+from napari_camelyon.synthetic.patches import Patches, draw_normal_field, draw_patches
 from napari_camelyon.synthetic.patient import (
     GENERATOR_VERSION,
     PatientNode,
@@ -10,5 +18,25 @@ from napari_camelyon.synthetic.patient import (
     plan_patient,
     write_patient,
 )
+from napari_camelyon.synthetic.scanners import CENTRES, Centre
+from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 
-__all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient", "write_patient"]
+__all__ = [
+    "CENTRES",
+    "GENERATOR_VERSION",
+    "Centre",
+    "Deposit",
+    "NodePlan",
+    "NodeSlide",
+    "Patches",
+    "PatientNode",
+    "draw_normal_field",
+    "draw_patches",
+    "make_patient",
+    "paint_tile",
+    "plan_patient",
+    "tumour_mask",
+    "write_node_slide",
+    "write_outlines",
+    "write_patient",
+]

@@ -1,6 +1,5 @@
 """Whole slides of generated nodes, made tile by tile in any process."""
 
-import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -130,14 +129,6 @@ def write_outlines(path: Path | str, slide: NodeSlide) -> None:
         rings += [("normal", ring / slide.mpp) for ring in holes]
     with atomic_file(path) as temporary:
         temporary.write_text(asap_xml(rings), encoding="utf-8")
-
-
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """Return a pool that works the same on every operating system.
-
-    Spawned, not forked: a forked copy of a process with threads of torch or Qt may hang.
-    """
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 @lru_cache(maxsize=2)

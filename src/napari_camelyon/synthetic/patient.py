@@ -13,12 +13,12 @@ from napari_camelyon.synthetic.artefacts import Artefacts, Bubble, Fold, Stroke
 from napari_camelyon.synthetic.node_slides import (
     TILE_PX,
     NodeSlide,
-    process_pool,
     write_node_slide,
     write_outlines,
 )
 from napari_camelyon.synthetic.noise import child_seed
 from napari_camelyon.synthetic.outlines import with_greatest_diameter
+from napari_camelyon.synthetic.processes import process_pool
 from napari_camelyon.synthetic.scanners import CENTRES
 from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 

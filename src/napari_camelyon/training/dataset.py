@@ -1,8 +1,6 @@
 """Generated patches of many patients, drawn in parallel."""
 
-import multiprocessing
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -10,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon.synthetic.patches import Patches, draw_normal_field, draw_patches
+from napari_camelyon.synthetic.processes import process_pool
 
 __all__ = ["draw_fields", "draw_patients"]
 
@@ -67,9 +66,7 @@ def _in_processes(
 ) -> list[Result]:
     if workers <= 1:
         return _collected(map(draw, seeds), progress)
-    # Spawned, as on every operating system; a forked copy of torch's threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with process_pool(workers) as pool:
         return _collected(pool.map(draw, seeds), progress)
 
 

@@ -92,6 +92,7 @@ def fit_tissue_net(
             pictures = pixels[batch].permute(0, 3, 1, 2).float() / 255
             pictures, truth = turn(pictures, masks[batch][:, None], generator)
             pictures = normalised(change_colours(pictures, generator), spec)
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
             loss = tumour_loss(network.dense(pictures), truth)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
