@@ -11,6 +11,7 @@ import shapely
 from napari_camelyon import annotations
 from napari_camelyon.errors import FileWriteError
 from napari_camelyon.synthetic import PatientNode, plan_patient, write_patient
+from napari_camelyon.synthetic.anatomy import node_depth
 from napari_camelyon.synthetic.artefacts import Artefacts, Stroke
 from napari_camelyon.synthetic.cells import draw_phenotype
 from napari_camelyon.synthetic.node_slides import paint_tile, tumour_mask
@@ -67,7 +68,7 @@ def test_outline_and_mask_agree_within_a_pixel(seed, mpp):
     left, top = int(700 / mpp), int(400 / mpp)
     width, height = int(600 / mpp), int(600 / mpp)
     mask = tumour_mask(slide, left, top, width, height)
-    outer, holes = deposit_outlines(deposit)
+    outer, holes = deposit_outlines(deposit, slide.plan)
     polygon = shapely.union_all(
         [shapely.make_valid(shapely.Polygon(ring / mpp)) for ring in outer]
     ) - shapely.union_all([shapely.Polygon(ring / mpp) for ring in holes])
@@ -97,11 +98,11 @@ def test_the_patient_is_as_planned_with_every_seed(seed):
         assert low <= node.diameter_um <= high
         assert node.slide.width_px % 512 == node.slide.height_px % 512 == 0
         for deposit in node.slide.plan.deposits:
-            outer, _ = deposit_outlines(deposit)
-            assert greatest_diameter(outer) == pytest.approx(node.diameter_um, rel=0.01)
-            points = np.concatenate(outer) / node.slide.mpp
-            assert points.min() > 0
-            assert (points < (node.slide.width_px, node.slide.height_px)).all()
+            outer, _ = deposit_outlines(deposit, node.slide.plan)
+            assert greatest_diameter(outer) == pytest.approx(node.diameter_um, rel=0.001)
+            for x, y in np.concatenate(outer)[::40]:
+                depth = node_depth(node.slide.plan, np.array([x]), np.array([y]))
+                assert depth[0, 0] > -1, "tumour ends where the node ends"
 
 
 def small_nodes():

@@ -24,7 +24,7 @@ from napari_camelyon.synthetic.tissues import (
     Tissue,
 )
 
-__all__ = ["chart"]
+__all__ = ["chart", "node_depth"]
 
 
 def chart(plan: NodePlan, left: float, top: float, right: float, bottom: float) -> Chart:
@@ -40,8 +40,39 @@ def chart(plan: NodePlan, left: float, top: float, right: float, bottom: float) 
     ground.lay_vessels()
     field = Chart(x, y, ground.tissue, ground.fibres, np.zeros(ground.fibres.shape, np.float32))
     for deposit in plan.deposits:
-        field = with_deposit(field, deposit)
+        field = with_deposit(field, deposit, ground.depth)
     return field
+
+
+def node_depth(plan: NodePlan, x: Axis, y: Axis) -> Field:
+    """Return the depth (µm) below a node's surface on the grid of two axes, negative outside."""
+
+    def noise(name: int, wavelength: float) -> Field:
+        return smooth_noise(child_seed(plan.seed, name), x, y, wavelength)
+
+    u, v = _along_node(plan, x, y)
+    a, b = plan.length_um / 2, plan.breadth_um / 2
+    away = np.hypot(u / a, v / b)
+    radial = np.hypot(u, v) * (1 / np.maximum(away, 1e-3) - 1)
+    bean = radial - 0.5 * b * np.exp(-((_from_hilum(plan, u, v) / (0.34 * b)) ** 2))
+    rough = 45 * noise(1, 620.0) + 12 * noise(2, 170.0) + 3 * noise(3, 40.0)
+    return np.asarray(bean + rough, np.float32)
+
+
+def _along_node(
+    plan: NodePlan, x: Axis, y: Axis
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return places in the node's own axes, from its centre."""
+    right, down = x[None] - plan.x_um, y[:, None] - plan.y_um
+    c, s = np.cos(plan.angle), np.sin(plan.angle)
+    return right * c + down * s, down * c - right * s
+
+
+def _from_hilum(
+    plan: NodePlan, u: NDArray[np.float64], v: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distance from the hilum: where vessels leave and fat reaches in."""
+    return np.asarray(np.hypot(u, v - plan.breadth_um / 2))
 
 
 def _axis(first: float, last: float) -> Axis:
@@ -71,21 +102,9 @@ class _Ground:
 
     def lay_node(self) -> None:
         plan = self.plan
-        u = (self.x[None] - plan.x_um) * np.cos(plan.angle) + (
-            self.y[:, None] - plan.y_um
-        ) * np.sin(plan.angle)
-        v = (self.y[:, None] - plan.y_um) * np.cos(plan.angle) - (
-            self.x[None] - plan.x_um
-        ) * np.sin(plan.angle)
-        a, b = plan.length_um / 2, plan.breadth_um / 2
-        away = np.hypot(u / a, v / b)
-        radial = np.hypot(u, v) * (1 / np.maximum(away, 1e-3) - 1)
-        dent = np.hypot(u, v - b)  # the hilum: where vessels leave and fat reaches in
-        self.hilum = dent.astype(np.float32)
-        bean = radial - 0.5 * b * np.exp(-((dent / (0.34 * b)) ** 2))
-        self.depth = (
-            bean + 45 * self.noise(1, 620.0) + 12 * self.noise(2, 170.0) + 3 * self.noise(3, 40.0)
-        ).astype(np.float32)
+        u, v = _along_node(plan, self.x, self.y)
+        self.hilum = _from_hilum(plan, u, v).astype(np.float32)
+        self.depth = node_depth(plan, self.x, self.y)
         self.fibres = self.depth.copy()
         fat_edge = plan.fat_um * (1 + 0.8 * self.noise(4, 500.0)) + 60
         outside = self.depth <= 0

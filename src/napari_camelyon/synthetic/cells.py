@@ -204,11 +204,24 @@ class Phenotype:
     grain: float
 
 
-def draw_phenotype(rng: np.random.Generator) -> Phenotype:
-    """Draw one patient's tissue: one shrinkage for all cells, and a tumour of its own kind."""
+SMALLEST_TUMOUR_UM = 7.2
+"""Smallest mean diameter of a tumour's nuclei before shrinkage [tan]."""
+
+
+def draw_phenotype(
+    rng: np.random.Generator, *, smallest_tumour_um: float = SMALLEST_TUMOUR_UM
+) -> Phenotype:
+    """Draw one patient's tissue: one shrinkage for all cells, and a tumour of its own kind.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    smallest_tumour_um : float
+        The mean diameter of the tumour's nuclei is at least this, before shrinkage.
+    """
     shrink = float(rng.normal(1.0, 0.05))
     types = {name: _varied(cell, shrink, rng) for name, cell in CELL_TYPES.items()}
-    tumour = types["tumour"] = _drawn_tumour(types["tumour"], shrink, rng)
+    tumour = types["tumour"] = _drawn_tumour(types["tumour"], shrink, smallest_tumour_um, rng)
     return Phenotype(
         types=types,
         small_spacing_um=types["lymphocyte"].nucleus_um * float(rng.uniform(1.28, 1.62)),
@@ -235,13 +248,15 @@ def _varied(cell: CellType, shrink: float, rng: np.random.Generator) -> CellType
     )
 
 
-def _drawn_tumour(cell: CellType, shrink: float, rng: np.random.Generator) -> CellType:
+def _drawn_tumour(
+    cell: CellType, shrink: float, smallest_um: float, rng: np.random.Generator
+) -> CellType:
     """Draw a tumour's cells.
 
     Mean nuclear diameters run from 7.2 to 13 µm: the means of [tan] with room for the
     pleomorphic ones of grade 3.
     """
-    size = float(np.clip(rng.lognormal(np.log(9.2), 0.15), 7.2, 13.0))
+    size = float(np.clip(rng.lognormal(np.log(9.2), 0.15), smallest_um, 13.0))
     body_eosin = float(rng.uniform(0.22, 0.72))
     return replace(
         cell,

@@ -8,10 +8,11 @@ from napari_camelyon.synthetic.tissues import Axis, Chart, Deposit, Field, Tissu
 __all__ = ["depth_in_deposit", "with_deposit"]
 
 
-def depth_in_deposit(deposit: Deposit, x: Axis, y: Axis) -> Field:
+def depth_in_deposit(deposit: Deposit, x: Axis, y: Axis, node: Field | None = None) -> Field:
     """Return the depth (µm) inside a deposit on the grid of two axes, negative outside.
 
-    The outline that is written as annotation is the zero line of this very field.
+    The outline that is written as annotation is the zero line of this very field. With the
+    depth below the node's surface (`node`, on the same grid) it ends at that surface.
     """
     half_length, half_width = deposit.length_um / 2, deposit.length_um * deposit.aspect / 2
     # In units of the half width, so that a deposit of another size has the same shape.
@@ -25,11 +26,12 @@ def depth_in_deposit(deposit: Deposit, x: Axis, y: Axis) -> Field:
     rough = deposit.roughness * (0.34 * bumps + 0.09 * small)
     # Far away the bumps must not make new islands.
     fade = np.clip(1.6 + ellipse / 0.6, 0, 1)
-    return np.asarray((ellipse + rough * fade) * half_width, np.float32)
+    depth = np.asarray((ellipse + rough * fade) * half_width, np.float32)
+    return depth if node is None else np.minimum(depth, node)
 
 
-def with_deposit(chart: Chart, deposit: Deposit) -> Chart:
-    """Return a chart with a deposit grown into it."""
+def with_deposit(chart: Chart, deposit: Deposit, node: Field | None = None) -> Chart:
+    """Return a chart with a deposit grown into it; see `depth_in_deposit` for `node`."""
     x, y = chart.x, chart.y
     reach = deposit.length_um * 0.75 + 60
     if (
@@ -39,7 +41,7 @@ def with_deposit(chart: Chart, deposit: Deposit) -> Chart:
         or y[0] > deposit.y_um + reach
     ):
         return chart
-    depth = depth_in_deposit(deposit, x, y)
+    depth = depth_in_deposit(deposit, x, y, node)
     inside = depth > 0
     if not inside.any():
         return chart

@@ -9,28 +9,39 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 from skimage.measure import find_contours
 
+from napari_camelyon.synthetic.anatomy import node_depth
 from napari_camelyon.synthetic.deposits import depth_in_deposit
-from napari_camelyon.synthetic.tissues import Deposit
+from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 
 __all__ = ["asap_xml", "deposit_outlines", "greatest_diameter", "with_greatest_diameter"]
 
 Ring = NDArray[np.float64]
 
 
-def deposit_outlines(deposit: Deposit) -> tuple[list[Ring], list[Ring]]:
-    """Trace the border of a deposit.
+def deposit_outlines(
+    deposit: Deposit, plan: NodePlan | None = None, *, step_um: float = 2.0
+) -> tuple[list[Ring], list[Ring]]:
+    """Trace the border of a deposit; with the plan of its node, as far as that reaches.
+
+    Parameters
+    ----------
+    deposit : Deposit
+    plan : NodePlan, optional
+    step_um : float
+        Pitch of the grid, at most a fiftieth of the deposit's width; it is linear in between.
 
     Returns
     -------
     outer, holes : lists of ndarray of float64, shape (n, 2)
         Closed rings (the first point is not repeated) of points ``(x, y)`` in µm from the
-        slide's corner; linear between points at most a fiftieth of the deposit's width apart.
+        slide's corner.
     """
-    step = min(2.0, deposit.length_um * deposit.aspect / 50)
+    step = min(step_um, deposit.length_um * deposit.aspect / 50)
     reach = deposit.length_um * (0.5 + 0.5 * deposit.roughness) + 4 * step
     x = deposit.x_um + np.arange(-reach, reach + step, step)
     y = deposit.y_um + np.arange(-reach, reach + step, step)
-    depth = depth_in_deposit(deposit, x, y).astype(np.float64)
+    node = None if plan is None else node_depth(plan, x, y)
+    depth = depth_in_deposit(deposit, x, y, node).astype(np.float64)
     outer: list[Ring] = []
     holes: list[Ring] = []
     contours = find_contours(depth, 0.0, positive_orientation="high")  # type: ignore[no-untyped-call]
@@ -48,11 +59,23 @@ def greatest_diameter(rings: list[Ring]) -> float:
     return float(pdist(largest[ConvexHull(largest).vertices]).max())
 
 
-def with_greatest_diameter(deposit: Deposit, diameter_um: float) -> Deposit:
-    """Return the same shape at the size whose outline has this greatest diameter."""
-    outer, _ = deposit_outlines(deposit)
-    factor = diameter_um / greatest_diameter(outer)
-    return replace(deposit, length_um=deposit.length_um * factor)
+def with_greatest_diameter(
+    deposit: Deposit, diameter_um: float, plan: NodePlan | None = None
+) -> Deposit:
+    """Return the deposit at the size whose outline has this greatest diameter, within 0.02 %.
+
+    Raises
+    ------
+    ValueError
+        The node of the plan has no room for it.
+    """
+    for _ in range(40):
+        outer, _ = deposit_outlines(deposit, plan, step_um=max(2.0, diameter_um / 300))
+        factor = diameter_um / greatest_diameter(outer)
+        if abs(factor - 1) < 2e-4:
+            return deposit
+        deposit = replace(deposit, length_um=deposit.length_um * factor)
+    raise ValueError(f"A deposit of {diameter_um:.0f} µm does not fit into its node.")
 
 
 def asap_xml(rings: list[tuple[str, Ring]]) -> str:

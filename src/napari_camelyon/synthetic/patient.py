@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 
 __all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient", "write_patient"]
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same seed would give other pixels, so that caches are made anew."""
 
 DEMO_MPP = 0.486
@@ -88,18 +88,6 @@ def plan_patient(seed: int = 0, mpp: float = DEMO_MPP) -> list[PatientNode]:
         height_px = _whole_tiles((breadth + 2 * room) / mpp)
         middle = (width_px * mpp / 2, height_px * mpp / 2)
         turn = float(rng.uniform(-0.12, 0.12))
-        deposits: tuple[Deposit, ...] = ()
-        if diameter_um > 0:
-            deposits = (
-                _deposit(
-                    rng,
-                    middle,
-                    (length, breadth),
-                    turn=turn,
-                    diameter_um=diameter_um,
-                    tumour=tumour,
-                ),
-            )
         plan = NodePlan(
             seed=child_seed(seed, GENERATOR_VERSION, 2, number),
             x_um=middle[0],
@@ -110,9 +98,10 @@ def plan_patient(seed: int = 0, mpp: float = DEMO_MPP) -> list[PatientNode]:
             capsule_um=float(rng.uniform(22, 38)),
             cortex_um=float(rng.uniform(0.22, 0.3)) * breadth,
             fat_um=float(rng.uniform(90, 180)),
-            deposits=deposits,
-            **anatomy,
+            **anatomy,  # type: ignore[arg-type]
         )
+        if diameter_um > 0:
+            plan = replace(plan, deposits=(_deposit(rng, plan, diameter_um, tumour),))
         artefacts = _artefacts(rng, number, middle, (length, breadth), child_seed(seed, 3, number))
         slide = NodeSlide(plan, seed, centre, artefacts, width_px, height_px, mpp)
         name = f"synthetic_{seed:03d}_node_{number}"
@@ -282,16 +271,10 @@ def _whole_tiles(size_px: float) -> int:
 
 
 def _deposit(
-    rng: np.random.Generator,
-    middle: tuple[float, float],
-    size_um: tuple[float, float],
-    *,
-    turn: float,
-    diameter_um: float,
-    tumour: dict[str, object],
+    rng: np.random.Generator, plan: NodePlan, diameter_um: float, tumour: dict[str, object]
 ) -> Deposit:
     """Put a deposit where lymph brings it first: in the cortex, away from the hilum."""
-    length, breadth = size_um
+    length, breadth, turn = plan.length_um, plan.breadth_um, plan.angle
     angle = float(rng.uniform(np.pi * 1.15, np.pi * 1.85))  # y points down: the upper half
     small = diameter_um < 400
     inset = diameter_um * 0.36 + (60 if small else 10)
@@ -299,8 +282,8 @@ def _deposit(
     u, v = a * np.cos(angle), b * np.sin(angle)
     aspect = float(rng.uniform(0.75, 0.95) if small else rng.uniform(0.6, 0.8))
     shape = Deposit(
-        x_um=middle[0] + u * np.cos(turn) - v * np.sin(turn),
-        y_um=middle[1] + u * np.sin(turn) + v * np.cos(turn),
+        x_um=plan.x_um + u * np.cos(turn) - v * np.sin(turn),
+        y_um=plan.y_um + u * np.sin(turn) + v * np.cos(turn),
         length_um=diameter_um,
         aspect=aspect,
         angle=float(turn + rng.normal(0, 0.25)),
@@ -312,7 +295,7 @@ def _deposit(
         infiltration=0.0 if small else float(tumour["infiltration"]),  # type: ignore[arg-type]
         necrosis=380.0 if diameter_um > 2000 else 0.0,
     )
-    return with_greatest_diameter(shape, diameter_um)
+    return with_greatest_diameter(shape, diameter_um, plan)
 
 
 def _artefacts(
