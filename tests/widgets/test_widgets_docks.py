@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QInputDialog
 
 from napari_camelyon import annotations
 from napari_camelyon.geometry import layer_to_slide
+from napari_camelyon.heatmaps import Heatmap
+from napari_camelyon.tissue import plan_patches, reference_spec
 from napari_camelyon.widgets.opening import open_paths
 from napari_camelyon.widgets.patient_view import patient_view
 
@@ -112,7 +114,9 @@ def test_cancelling_keeps_what_was_computed_and_says_so(docked, tissue_slide, qt
     assert node.status.startswith("stopped at")
     assert 0 < node.heatmap.computed_share < 1
     assert "planned patches" in " ".join(node.result.reasons)
-    assert stage.stage_chip.text().startswith("≥")
+    assert stage.stage_chip.text() == "pN ?", (
+        "an unfinished node without a finding rules nothing out"
+    )
 
 
 def test_closing_the_window_in_the_middle_of_a_run_stops_it(docked, tissue_slide, qtbot):
@@ -163,6 +167,30 @@ def test_moving_the_threshold_restages_without_a_new_run(docked, tissue_slide, q
     assert kinds(viewer) == ["slide", "heatmap"]
     stage.threshold_slider.setValue(0.5)
     qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN1mi")
+
+
+def test_the_threshold_is_the_models_until_a_person_chooses_one(docked, tissue_slide):
+    viewer, _, stage = docked
+    open_paths(viewer, [tissue_slide("node_1", mark_px=512)])
+    view = patient_view(viewer)
+    node = view.nodes["node_1"]
+    plan = plan_patches(node.slide, reference_spec(node.slide))
+
+    def begin(threshold):
+        values = np.full(plan.grid.shape, 0.5, np.float32)
+        heatmap = Heatmap(plan.grid, values, node.slide.mpp, threshold, slide_name="node_1")
+        view.begin_heatmap(node, plan, heatmap)
+        view.restage(node)
+
+    begin(0.35)
+    assert stage.threshold_slider.value() == pytest.approx(0.35)
+    assert node.result.node_class == "micro"
+    view.set_threshold(0.6)
+    assert stage.threshold_slider.value() == pytest.approx(0.6)
+    assert node.result.node_class == "negative"
+    begin(0.35)
+    assert node.heatmap.threshold == 0.6
+    assert node.result.node_class == "negative"
 
 
 def test_run_all_goes_through_every_slide(docked, tissue_slide, qtbot):

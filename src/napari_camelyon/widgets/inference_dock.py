@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -25,6 +26,7 @@ from superqt.utils import WorkerBase, create_worker
 from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.staging import NodeResult
+from napari_camelyon.widgets.napari_compat import calm_activity_indicator
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.run_worker import Planned, predict_slide
 from napari_camelyon.widgets.style import (
@@ -65,6 +67,7 @@ class InferenceDock(QWidget):
         self._view.node_updated.connect(self._show_result)
         self._show_slide()
         self._view.viewer.window._qt_window.installEventFilter(self)
+        calm_activity_indicator(self._view.viewer)
 
     # -- what is asked for ----------------------------------------------------------------------
 
@@ -164,7 +167,9 @@ class InferenceDock(QWidget):
         worker.finished.connect(self._on_finished)
         self._worker = worker
         self._set_busy(True)
-        self.bar.setRange(0, 0)
+        # Not the moving bar of an unknown range: see `calm_activity_indicator`.
+        self.bar.setRange(0, 1)
+        self.bar.setValue(0)
         self.status.setText("Loading the model and looking for tissue …")
         self._activity = progress(total=0, desc=f"{name}: starting")
         self._view.node_updated.emit(name)
@@ -277,7 +282,7 @@ class InferenceDock(QWidget):
         )
         self.form.native.layout().setContentsMargins(0, 0, 0, 0)
         # Otherwise the form is what gives way when a window is low.
-        self.form.native.setMinimumHeight(self.form.native.sizeHint().height())
+        self.form.native.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         load = QPushButton("Load model file …")
         load.clicked.connect(self._ask_for_model_file)
         load_folder = QPushButton("WSInfer folder …")

@@ -7,8 +7,10 @@ napari 0.9 moved ``viewer.camera`` to ``viewer.scene.camera`` and ``viewer.scale
 from napari.components.camera import Camera
 from napari.components.overlays import ScaleBarOverlay
 from napari.components.viewer_model import ViewerModel
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QLabel
 
-__all__ = ["camera", "canvas_size_px", "scale_bar"]
+__all__ = ["calm_activity_indicator", "camera", "canvas_size_px", "scale_bar"]
 
 
 def camera(viewer: ViewerModel) -> Camera:
@@ -25,3 +27,15 @@ def canvas_size_px(viewer: ViewerModel) -> tuple[int, int]:
     """Return height and width of the canvas in logical pixels."""
     height, width = viewer.canvas.size
     return height, width
+
+
+def calm_activity_indicator(viewer: Viewer) -> None:
+    """Let the turning wheel of napari's activity dock turn slowly.
+
+    Every frame of it draws the whole window anew. Without a graphics card, as on a server that is
+    used from afar, that took two thirds of a core while a run wanted it.
+    """
+    for label in viewer.window._qt_window.statusBar().findChildren(QLabel):
+        movie = label.movie()
+        if movie is not None:
+            movie.setSpeed(15)

@@ -6,6 +6,7 @@ import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
+from superqt import QElidingLabel
 
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging import ITC_LIMIT_MM, MICRO_LIMIT_MM
@@ -78,8 +79,9 @@ class NodeRow(QFrame):
         self.picture = QLabel()
         self.picture.setFixedSize(_THUMBNAIL_PX, _THUMBNAIL_PX)
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.title = QLabel()
-        # A long name gives way to the chip beside it; the tooltip shows all of it.
+        # A long name gives way to the chip beside it; what differs is mostly at its end.
+        self.title = QElidingLabel(name)
+        self.title.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.title.setToolTip(name)
         self.chip = chip("not run")
@@ -98,19 +100,23 @@ class NodeRow(QFrame):
         grid.addWidget(self.bar, 1, 1)
         grid.addWidget(self.size_text, 1, 2, Qt.AlignmentFlag.AlignRight)
         grid.addWidget(self.status, 2, 1, 1, 2)
+        grid.setColumnMinimumWidth(1, 110)
         grid.setColumnStretch(1, 1)
         self.update_from(node, shown=False)
 
     def update_from(self, node: NodeView, *, shown: bool) -> None:
         """Show what is known of the node now."""
         result = node.result
-        weight = "700" if shown else "500"
-        self.title.setText(f"<span style='font-weight:{weight}'>{self.name}</span>")
+        font = self.title.font()
+        font.setBold(shown)
+        self.title.setFont(font)
         border = "#5b8def" if shown else "transparent"
-        self.setStyleSheet(
+        style = (
             f"QFrame#node {{ border: 1px solid {border}; border-radius: 6px;"
             "background: rgba(128,136,150,26); }"
         )
+        if style != self.styleSheet():  # several times a second, and each makes the row anew
+            self.setStyleSheet(style)
         if result is None:
             set_chip(self.chip, "not run")
             self.size_text.setText("")

@@ -83,7 +83,8 @@ class PatientView:
     shown : str or None
         Name of the slide that is in the viewer now.
     threshold : float
-        Probability from which a patch counts as tumour.
+        Probability from which a patch counts as tumour: the model's own, until a person chooses
+        another with `set_threshold`.
     """
 
     nodes_changed = Signal()
@@ -99,6 +100,7 @@ class PatientView:
         self.nodes: dict[str, NodeView] = {}
         self.shown: str | None = None
         self.threshold = 0.5
+        self._threshold_is_chosen = False
         self._arranging = False
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         for layer in list(viewer.layers):
@@ -205,6 +207,9 @@ class PatientView:
         """Put a heatmap that is going to be filled in the place of the old results."""
         node.patch_grid, node.heatmap = patch_grid, heatmap
         node.lesions, node.result, node.problem = [], None, ""
+        if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
+            self.threshold = heatmap.threshold
+            self._restage_all()
         self._replace_layers(node, ("heatmap", "lesions", "diameters"), [heatmap_layer(heatmap)])
 
     def refresh_heatmap(self, node: NodeView) -> None:
@@ -217,7 +222,8 @@ class PatientView:
         """Find the lesions of a node at the present threshold and call its class."""
         if node.heatmap is None:
             return
-        node.lesions = find_lesions(node.heatmap, threshold=self.threshold)
+        node.heatmap.threshold = self.threshold
+        node.lesions = find_lesions(node.heatmap)
         node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
         self._replace_layers(
             node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
@@ -227,9 +233,14 @@ class PatientView:
 
     def set_threshold(self, threshold: float) -> None:
         """Set the probability from which a patch counts as tumour, and restage every node."""
-        self.threshold = threshold
+        self.threshold, self._threshold_is_chosen = threshold, True
+        self._restage_all()
+
+    def _restage_all(self) -> None:
         for node in self.nodes.values():
-            self.restage(node)
+            if node.result is not None:
+                self.restage(node)
+        self.staged.emit()
 
     def stage(self) -> PatientResult | None:
         """Stage the patient from the nodes that have a result; None when there is none yet."""
@@ -315,7 +326,9 @@ class PatientView:
         """
         layers = [layer for layer in self.viewer.layers if _meta(layer).get("kind") == "annotation"]
         sets: dict[int, AnnotationSet] = {
-            id(found): found for layer in layers if (found := _meta(layer)["annotation_set"])
+            id(found): found
+            for layer in layers
+            if (found := _meta(layer)["annotation_set"]) is not None
         }
         if len(sets) != 1:
             raise AnnotationError(
@@ -370,7 +383,10 @@ class PatientView:
     def _arranging_layers(self) -> Iterator[None]:
         before, self._arranging = self._arranging, True
         try:
-            yield
+            # napari collects all garbage after each layer that leaves, a third of a second; once
+            # is enough.
+            with self.viewer.layers.batched_update():
+                yield
         finally:
             self._arranging = before
 

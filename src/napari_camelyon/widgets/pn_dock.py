@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QLabeledDoubleSlider
+from superqt.utils import signals_blocked
 
 # from napari_camelyon.cohort import write_patient
 from napari_camelyon.errors import CamelyonError
@@ -153,6 +154,9 @@ class StageDock(QWidget):
 
     def _show_stage(self) -> None:
         nodes = self._view.nodes
+        if not self._restage_soon.isActive():  # else a person is moving it
+            with signals_blocked(self.threshold_slider):
+                self.threshold_slider.setValue(self._view.threshold)
         result = self._view.stage()
         self.save_button.setEnabled(result is not None)
         if result is None:
@@ -165,8 +169,13 @@ class StageDock(QWidget):
                 else "Add the slides of one patient, one or more for each node."
             )
             return
-        text = result.stage if result.is_certain else f"≥ {result.lowest}"
-        set_chip(self.stage_chip, text, STAGE_COLOURS.get(result.stage), size_pt=20)
+        if result.is_certain:
+            set_chip(self.stage_chip, result.stage, STAGE_COLOURS[result.stage], size_pt=20)
+        elif result.lowest == "pN0":  # "at least pN0" says nothing
+            set_chip(self.stage_chip, "pN ?", size_pt=20)
+        else:
+            text = f"≥ {result.lowest}"
+            set_chip(self.stage_chip, text, STAGE_COLOURS[result.lowest], size_pt=20)
         self.stage_title.setText(f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}")
         self.reasons.setText(" ".join(result.reasons))
 

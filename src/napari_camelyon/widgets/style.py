@@ -33,11 +33,13 @@ def chip(text: str, colour: str | None = None, *, size_pt: int = 10) -> QLabel:
 def set_chip(label: QLabel, text: str, colour: str | None = None, *, size_pt: int = 10) -> None:
     """Change text and colour of a `chip`."""
     label.setText(text)
-    label.setStyleSheet(
+    style = (
         f"background: {colour or _GREY}; color: #16181d; border-radius: {size_pt // 2}px;"
         f"padding: {size_pt // 5}px {size_pt * 3 // 4}px; font-size: {size_pt}pt;"
         "font-weight: 600;"
     )
+    if style != label.styleSheet():
+        label.setStyleSheet(style)
 
 
 def note(text: str = "") -> QLabel:
