@@ -45,8 +45,8 @@ DESCRIPTION = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=BUNDLED)
-    parser.add_argument("--patients", type=int, default=160)
-    parser.add_argument("--patches", type=int, default=128, help="a patient")
+    parser.add_argument("--patients", type=int, default=320)
+    parser.add_argument("--patches", type=int, default=60, help="a patient")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--fields", type=int, default=96, help="without tumour, for the threshold")
     parser.add_argument("--seed", type=int, default=0)
@@ -88,15 +88,13 @@ def main() -> None:
     seeds = range(FIRST_HELD_BACK, FIRST_HELD_BACK + options.fields)
     fields = draw_fields(seeds, workers=options.workers)
     values = [field_values(network, field, spec, STRIDE_PX) for field in fields]
-    threshold = choose_threshold(values[::2])
-    area_mm2 = sum(array.size for array in values[1::2]) * (STRIDE_PX * PATCH_MPP / 1000) ** 2
+    threshold = choose_threshold(values[::2], _area_mm2(values[::2]))
+    others = values[1::2]
     figures |= {
         "threshold": threshold,
-        "false deposits on other fields": sum(
-            false_deposits(array, threshold) for array in values[1::2]
-        ),
-        "area of those fields, mm²": round(area_mm2, 2),
-        "highest value on them": round(float(max(array.max() for array in values[1::2])), 3),
+        "false deposits on other fields": sum(false_deposits(array, threshold) for array in others),
+        "area of those fields, mm²": round(_area_mm2(others), 2),
+        "highest value on them": round(float(max(array.max() for array in others)), 3),
         "generator version": GENERATOR_VERSION,
         "training patches": len(patches.pixels),
     }
@@ -119,6 +117,10 @@ def _figures_on(coverage: np.ndarray, values: np.ndarray) -> dict[str, float]:
         "AUC on unseen generated patients": round(auc(values[clear], coverage[clear] > 0), 4),
         "mean error of the covered share": round(float(np.abs(values - coverage).mean()), 4),
     }
+
+
+def _area_mm2(fields: list[np.ndarray]) -> float:
+    return sum(values.size for values in fields) * (STRIDE_PX * PATCH_MPP / 1000) ** 2
 
 
 class _Clock:

@@ -56,10 +56,11 @@ def test_deposits_touch_also_at_corners_and_single_patches_do_not_count():
     assert false_deposits(values, 0.6, min_patches=1) == 2
 
 
-def test_the_threshold_leaves_room_above_what_is_seen_in_normal_tissue():
+def test_the_threshold_is_the_lowest_that_keeps_to_the_false_deposits_put_up_with():
     quiet = np.full((4, 4), 0.1, np.float32)
-    assert choose_threshold([quiet]) == 0.3
+    assert choose_threshold([quiet], 1.0) == 0.3
     loud = quiet.copy()
     loud[0, :2] = 0.52
-    assert choose_threshold([quiet, loud]) == 0.6
-    assert choose_threshold([np.ones((3, 3), np.float32)]) == 0.95
+    assert choose_threshold([quiet, loud], 2.0) == 0.55
+    assert choose_threshold([quiet, loud], 2.0, per_mm2=0.5) == 0.3
+    assert choose_threshold([np.ones((3, 3), np.float32)], 1.0) == 0.95

@@ -49,15 +49,29 @@ def false_deposits(values: NDArray[np.float32], threshold: float, min_patches: i
 
 
 def choose_threshold(
-    fields: list[NDArray[np.float32]], *, lowest: float = 0.3, spare: float = 0.05
+    fields: list[NDArray[np.float32]], area_mm2: float, *, lowest: float = 0.3, per_mm2: float = 0.4
 ) -> float:
     """Choose a threshold from the values of fields without tumour.
 
-    The lowest multiple of 0.05, from `lowest` on, at which no field shows a false deposit even
-    if every value were higher by `spare`. At most 0.95.
+    Parameters
+    ----------
+    fields : list of ndarray of float32
+        Values as on a slide.
+    area_mm2 : float
+        Of all fields together.
+    lowest : float
+        Where to begin: below, deposits run into each other.
+    per_mm2 : float
+        How many false deposits are put up with. Half of the fields are as full of what is
+        mistaken for tumour as a node can be.
+
+    Returns
+    -------
+    float
+        The lowest multiple of 0.05 that keeps to it; at most 0.95.
     """
     for step in range(round(lowest * 20), 19):
         threshold = step / 20
-        if not any(false_deposits(values, threshold - spare) for values in fields):
+        if sum(false_deposits(values, threshold) for values in fields) <= per_mm2 * area_mm2:
             return threshold
     return 0.95
