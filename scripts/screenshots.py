@@ -1,7 +1,7 @@
 """Write the pictures of README and documentation, from the real window.
 
 ``python scripts/screenshots.py`` generates the synthetic demonstration patient (or takes it from
-the cache), walks the whole way in the window under a virtual screen, and writes docs/images/*.png.
+the cache), walks the whole way in the window under a virtual screen, and writes docs/images/*.webp.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
-MAX_BYTES = 300_000
 WINDOW_PX = (1440, 900)
 _SCREEN = "1600x1000x24"
 _INSIDE = "NAPARI_CAMELYON_SCREENSHOTS_SCREEN"
@@ -46,7 +44,7 @@ def walk(seed: int, out: Path) -> None:
     from napari_camelyon.widgets.opening import open_paths
     from napari_camelyon.widgets.patient_view import patient_view
 
-    paths = make_patient(cache_folder() / "demo-patient", seed=seed)
+    paths = make_patient(cache_folder() / "demo-patient" / f"seed-{seed}", seed=seed)
     names = {node.node_class: node.name for node in plan_patient(seed)}
     macro, micro = names["macro"], names["micro"]
 
@@ -54,26 +52,27 @@ def walk(seed: int, out: Path) -> None:
     viewer.window.resize(*WINDOW_PX)
     wait(1000)  # slides are fitted into the canvas as it is then
     view = patient_view(viewer)
-    open_paths(viewer, [*paths, *(path.with_suffix(".xml") for path in paths)])
+    outlines = [path.with_suffix(".xml") for path in paths]
+    open_paths(viewer, [*paths, *(path for path in outlines if path.exists())])
     view.show(macro)
     viewer.reset_view()
     wait(1500)
-    take(viewer, out / "slide.png")
+    take(viewer, out / "slide.webp")
 
     dock.run_all()
     until(lambda: share_done(view, macro) > 0.5 or (not dock.is_running and is_over(view)))
-    take(viewer, out / "running.png")
+    take(viewer, out / "running.webp")
 
     # Between two slides nothing runs for a moment; a failure ends the runs of all.
     until(lambda: not dock.is_running and is_over(view))
     view.go_to(micro)
     wait(1500)
-    take(viewer, out / "lesion.png")
+    take(viewer, out / "lesion.webp")
 
     view.show(macro)
     viewer.reset_view()
     wait(1500)
-    take(viewer, out / "window.png")
+    take(viewer, out / "window.webp")
 
     problems = [node.problem for node in view.nodes.values() if node.problem]
     viewer.close()
@@ -82,23 +81,13 @@ def walk(seed: int, out: Path) -> None:
 
 
 def take(viewer: "Viewer", path: Path) -> None:
-    """Write a picture of the whole window, in as many colours as fit into `MAX_BYTES`."""
+    """Write a picture of the whole window: as WebP, since tissue has too many colours for PNG."""
     from PIL import Image
 
     wait(400)
     pixels = viewer.screenshot(canvas_only=False, flash=False)
-    picture = Image.fromarray(pixels[..., :3])
-    for colours in (256, 192, 128, 96, 64, 48, 32):
-        packed = BytesIO()
-        picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-            packed, "PNG", optimize=True
-        )
-        if packed.tell() <= MAX_BYTES:
-            break
-    else:
-        sys.exit(f"{path.name} does not fit into {MAX_BYTES:,} bytes; make the window smaller.")
-    path.write_bytes(packed.getvalue())
-    print(f"{path.name}: {packed.tell():,} bytes, {colours} colours")
+    Image.fromarray(pixels[..., :3]).save(path, quality=85, method=6)
+    print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
 def share_done(view: "PatientView", name: str) -> float:

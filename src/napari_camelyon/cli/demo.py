@@ -43,14 +43,11 @@ def run_demo(out: Path, *, seed: int, headless: bool) -> None:
     CamelyonError
         There is neither a display nor Xvfb.
     """
-    paths = _make_patient(seed)
-    if headless or not _has_display():
-        if _INSIDE_XVFB not in os.environ:
-            _again_under_xvfb(out, seed)
-            return
-        _film(paths, out)
-    else:
-        _film(paths, None)
+    on_virtual_screen = headless or not _has_display()
+    if on_virtual_screen and _INSIDE_XVFB not in os.environ:
+        _again_under_xvfb(out, seed)
+        return
+    _film(_make_patient(seed), out if on_virtual_screen else None)
 
 
 def _make_patient(seed: int) -> list[Path]:

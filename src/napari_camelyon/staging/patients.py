@@ -204,14 +204,17 @@ def _rule_reasons(classes: Mapping[str, NodeClass | None], stage: Stage) -> tupl
     positive = len(of_class["micro"]) + len(of_class["macro"])
     known = sum(node_class is not None for node_class in classes.values())
     listed = "; ".join(
-        f"{kind}: {', '.join(of_class[kind])}"
-        for kind in ("macro", "micro", "itc")
-        if of_class[kind]
+        f"{kind}: {', '.join(of_class[kind])}" for kind in ("macro", "micro") if of_class[kind]
+    )
+    cells = (
+        (f"Isolated tumour cells, which do not count: {', '.join(of_class['itc'])}.",)
+        if of_class["itc"]
+        else ()
     )
     found = f"{positive} of {known} {_nodes(known)} with a result {_are(positive)} positive"
     rule = {
         "pN0": "no node holds tumour",
-        "pN0(i+)": "isolated tumour cells only, which do not count as positive",
+        "pN0(i+)": "isolated tumour cells only",
         "pN1mi": "micrometastases, but no macrometastasis",
         "pN1": "one to three positive nodes with at least one macrometastasis",
         "pN2": "four or more positive nodes with at least one macrometastasis",
@@ -221,7 +224,8 @@ def _rule_reasons(classes: Mapping[str, NodeClass | None], stage: Stage) -> tupl
         if positive >= 10 and stage == "pN2"
         else ()
     )
-    return (f"{found} ({listed})." if listed else f"{found}.", f"{stage}: {rule}.", *beyond)
+    found = f"{found} ({listed})." if listed else f"{found}."
+    return (found, *cells, f"{stage}: {rule}.", *beyond)
 
 
 def _near_limit_reasons(

@@ -280,6 +280,8 @@ class InferenceDock(QWidget):
             ],
             labels=True,
         )
+        self.form["stride_um"].native.setSpecialValueText("the model's own")
+        self.form["min_tissue_percent"].native.setDecimals(0)
         self.form.native.layout().setContentsMargins(0, 0, 0, 0)
         # Otherwise the form is what gives way when a window is low.
         self.form.native.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)

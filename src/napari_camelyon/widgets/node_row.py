@@ -15,7 +15,7 @@ from napari_camelyon.widgets.style import CLASS_COLOURS, CLASS_TITLES, chip, not
 
 __all__ = ["NodeRow", "SizeBar"]
 
-_THUMBNAIL_PX = 64
+_THUMBNAIL_PX = 60
 _SMALLEST_MM, _LARGEST_MM = 0.02, 20.0
 
 
@@ -51,12 +51,11 @@ class SizeBar(QWidget):
         font = painter.font()
         font.setPointSizeF(7)
         painter.setFont(font)
-        for limit in (ITC_LIMIT_MM, MICRO_LIMIT_MM):
+        for limit, unit in ((ITC_LIMIT_MM, ""), (MICRO_LIMIT_MM, " mm")):
             x = self._x(limit)
             painter.drawLine(QPointF(x, 0), QPointF(x, 10))
-            painter.drawText(
-                QRectF(x - 20, 10, 40, 12), Qt.AlignmentFlag.AlignHCenter, f"{limit:g} mm"
-            )
+            label = QRectF(x - 20, 10, 40, 12)
+            painter.drawText(label, Qt.AlignmentFlag.AlignHCenter, f"{limit:g}{unit}")
         painter.end()
 
     def _x(self, diameter_mm: float) -> float:
@@ -79,7 +78,7 @@ class NodeRow(QFrame):
         self.picture = QLabel()
         self.picture.setFixedSize(_THUMBNAIL_PX, _THUMBNAIL_PX)
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        # A long name gives way to the chip beside it; what differs is mostly at its end.
+        # What differs between the names of a patient's slides is mostly at their ends.
         self.title = QElidingLabel(name)
         self.title.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -92,15 +91,14 @@ class NodeRow(QFrame):
         self.status = note()
         grid = QGridLayout(self)
         grid.setContentsMargins(8, 6, 8, 6)
-        grid.setHorizontalSpacing(10)
+        grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(3)
         grid.addWidget(self.picture, 0, 0, 3, 1)
-        grid.addWidget(self.title, 0, 1)
-        grid.addWidget(self.chip, 0, 2, Qt.AlignmentFlag.AlignRight)
+        grid.addWidget(self.title, 0, 1, 1, 2)
         grid.addWidget(self.bar, 1, 1)
         grid.addWidget(self.size_text, 1, 2, Qt.AlignmentFlag.AlignRight)
-        grid.addWidget(self.status, 2, 1, 1, 2)
-        grid.setColumnMinimumWidth(1, 110)
+        grid.addWidget(self.status, 2, 1)
+        grid.addWidget(self.chip, 2, 2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         grid.setColumnStretch(1, 1)
         self.update_from(node, shown=False)
 

@@ -15,6 +15,7 @@ __all__ = ["HEATMAP_OPACITY", "heatmap_layer", "layer_metadata", "lesion_layers"
 
 HEATMAP_OPACITY = 0.75
 _LESION_COLOUR = "#00e5ff"
+_DIAMETER_COLOUR = "#ffffff"
 
 # Low values are clear, so that the tissue beneath stays readable; NaN is not drawn at all.
 _TUMOUR_PROBABILITY = Colormap(
@@ -73,19 +74,20 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
         **placement,
     )
     outline_layer.mode = "pan_zoom"
+    width = _line_width_px(heatmap)
     diameters = Shapes(
         [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
         shape_type="line",
         name="greatest diameters",
-        edge_color="#10131a",
-        edge_width=_line_width_px(heatmap),
+        edge_color=_DIAMETER_COLOUR,
+        edge_width=width,
         features={"diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in lesions]},
         text={
             "string": "{diameter}",
-            "size": 12,
-            "color": "#10131a",
+            "size": 14,
+            "color": _DIAMETER_COLOUR,
             "anchor": "center",
-            "translation": (-1.5 * _line_width_px(heatmap) * pixel_um, 0),
+            "translation": (-2 * width * pixel_um, 0),
         },
         metadata=layer_metadata(heatmap.slide_name, "diameters"),
         **placement,
