@@ -14,6 +14,7 @@ from PIL import Image
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides import Slide, open_slide
+from napari_camelyon.slides.resample import read_resampled
 
 REAL_SLIDES = [
     "CMU-1-Small-Region.svs",
@@ -31,6 +32,13 @@ def noise_slide(make_slide, noise):
 
 
 class TestConventions:
+    @pytest.mark.parametrize("size", [16, 32, 23])
+    def test_pixels_belong_to_who_asked(self, noise_slide, size):
+        pixels = read_resampled(noise_slide, 3, 5, 32, 32, size, size)
+        before = read_resampled(noise_slide, 3, 5, 32, 32, size, size)
+        pixels[:] = 0  # torch warns of arrays that cannot be written
+        np.testing.assert_array_equal(read_resampled(noise_slide, 3, 5, 32, 32, size, size), before)
+
     def test_x_goes_right_and_y_goes_down(self, make_slide):
         pixels = np.full((120, 200, 3), 255, dtype=np.uint8)
         pixels[30, 150] = (10, 20, 30)

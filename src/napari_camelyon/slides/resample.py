@@ -164,4 +164,4 @@ def resize_box(
         return pixels[top:bottom, left:right]
     whole = whole and width % out_width == 0 and height % out_height == 0
     filter_ = Image.Resampling.BOX if whole else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(pixels).resize((out_width, out_height), filter_, box=box))
+    return np.array(Image.fromarray(pixels).resize((out_width, out_height), filter_, box=box))
