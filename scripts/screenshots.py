@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 WINDOW_PX = (1440, 900)
+FILM_WIDTH_PX = 900
+FILM_EVERY_MS, FILM_SHOWN_MS = 1200, 250
 _SCREEN = "1600x1000x24"
 _INSIDE = "NAPARI_CAMELYON_SCREENSHOTS_SCREEN"
 
@@ -59,6 +63,7 @@ def walk(seed: int, out: Path) -> None:
     wait(1500)
     take(viewer, out / "slide.webp")
 
+    film = Film(viewer)
     dock.run_all()
     until(lambda: share_done(view, macro) > 0.5 or (not dock.is_running and is_over(view)))
     take(viewer, out / "running.webp")
@@ -67,11 +72,14 @@ def walk(seed: int, out: Path) -> None:
     until(lambda: not dock.is_running and is_over(view))
     view.go_to(micro)
     wait(1500)
+    film.hold()
     take(viewer, out / "lesion.webp")
 
     view.show(macro)
     viewer.reset_view()
     wait(1500)
+    film.hold()
+    film.write(out / "film.webp")
     take(viewer, out / "window.webp")
 
     problems = [node.problem for node in view.nodes.values() if node.problem]
@@ -82,12 +90,49 @@ def walk(seed: int, out: Path) -> None:
 
 def take(viewer: "Viewer", path: Path) -> None:
     """Write a picture of the whole window: as WebP, since tissue has too many colours for PNG."""
-    from PIL import Image
-
     wait(400)
     pixels = viewer.screenshot(canvas_only=False, flash=False)
     Image.fromarray(pixels[..., :3]).save(path, quality=85, method=6)
     print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+class Film:
+    """A picture of the window every so often, as one animated picture that loops."""
+
+    def __init__(self, viewer: "Viewer") -> None:
+        from qtpy.QtCore import QTimer
+
+        self._viewer = viewer
+        self._pictures: list[Image.Image] = []
+        self._lasting_ms: list[int] = []
+        self._timer = QTimer()
+        self._timer.timeout.connect(lambda: self._take(FILM_SHOWN_MS))
+        self._timer.start(FILM_EVERY_MS)
+
+    def hold(self) -> None:
+        """Stop taking pictures but for this one, which stays for two seconds."""
+        self._timer.stop()
+        self._take(2000)
+
+    def write(self, path: Path) -> None:
+        self._pictures[0].save(
+            path,
+            save_all=True,
+            append_images=self._pictures[1:],
+            duration=self._lasting_ms,
+            loop=0,
+            quality=60,
+            method=6,
+        )
+        print(f"{path.name}: {path.stat().st_size:,} bytes, {len(self._pictures)} pictures")
+
+    def _take(self, lasting_ms: int) -> None:
+        pixels = self._viewer.screenshot(canvas_only=False, flash=False)
+        picture = Image.fromarray(pixels[..., :3])
+        width, height = WINDOW_PX
+        smaller = picture.resize((FILM_WIDTH_PX, FILM_WIDTH_PX * height // width))
+        self._pictures.append(smaller)
+        self._lasting_ms.append(lasting_ms)
 
 
 def share_done(view: "PatientView", name: str) -> float:

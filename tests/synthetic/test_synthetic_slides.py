@@ -1,18 +1,24 @@
 """Tiles fit each other, outlines fit the mask, and the patient is what its truth says."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import openslide
 import pytest
 import shapely
 
+from made_patients import SMALL_MPP as MPP
+from made_patients import small_nodes, write_small
 from napari_camelyon import annotations
 from napari_camelyon.errors import FileWriteError
-from napari_camelyon.synthetic import PatientNode, plan_patient, write_patient
+from napari_camelyon.synthetic import plan_patient
 from napari_camelyon.synthetic.anatomy import node_depth
-from napari_camelyon.synthetic.artefacts import Artefacts, Stroke
+from napari_camelyon.synthetic.artefacts import Artefacts
 from napari_camelyon.synthetic.cells import draw_phenotype
 from napari_camelyon.synthetic.node_slides import paint_tile, tumour_mask
 from napari_camelyon.synthetic.outlines import (
@@ -23,8 +29,6 @@ from napari_camelyon.synthetic.outlines import (
 from napari_camelyon.synthetic.paint import paint_window
 from napari_camelyon.synthetic.sprites import draw_bank
 from napari_camelyon.synthetic.tissues import Deposit, NodePlan
-
-MPP = 1.2
 
 DEPOSIT = Deposit(1000, 700, 420, aspect=0.7, angle=0.5, seed=11, roughness=0.5, pattern="nests")
 PLAN = NodePlan(3, 1000, 800, 1700, 1200, deposits=(DEPOSIT,))
@@ -105,25 +109,6 @@ def test_the_patient_is_as_planned_with_every_seed(seed):
                 assert depth[0, 0] > -1, "tumour ends where the node ends"
 
 
-def small_nodes():
-    """Two nodes of half a millimetre, one with a cluster of tumour."""
-    slide = plan_patient(1, mpp=MPP)[4].slide
-    plan = NodePlan(5, 410, 410, 280, 240, fat_um=10)
-    cluster = with_greatest_diameter(Deposit(400, 350, 90, seed=2), 90)
-    marked = Artefacts(seed=3, strokes=(Stroke(50, 50, 30, 0.0, 3.0, 30.0),), dust=20)
-    negative = replace(slide, plan=plan, artefacts=marked, width_px=512, height_px=512)
-    itc = replace(negative, plan=replace(plan, deposits=(cluster,)), artefacts=Artefacts())
-    return [
-        PatientNode("synthetic_x_node_0", "negative", 0.0, "pen", negative),
-        PatientNode("synthetic_x_node_1", "itc", 90.0, "cluster", itc),
-    ]
-
-
-def write_small(folder, **options):
-    facts = {"seed": 1, "stage": "pN0(i+)"}
-    return write_patient(folder, small_nodes(), stem="synthetic_x", facts=facts, **options)
-
-
 def test_a_tile_repeats_exactly_and_pen_shows_on_glass():
     slide = small_nodes()[0].slide
     first = paint_tile(slide, 0, 0, 96, 96)
@@ -179,6 +164,37 @@ def test_processes_change_nothing(patient, tmp_path):
     again = write_small(tmp_path, workers=2)
     for one, other in zip(paths, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+MEASURE = """
+import resource, sys
+from dataclasses import replace
+from made_patients import small_nodes
+from napari_camelyon.synthetic.node_slides import write_node_slide
+
+unit = 1 if sys.platform == "darwin" else 1024
+slide = small_nodes()[1].slide
+write_node_slide(sys.argv[1] + "/small.tif", slide)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+write_node_slide(sys.argv[1] + "/large.tif", replace(slide, width_px=60_000, height_px=4_096))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no getrusage")
+def test_a_slide_of_any_width_is_written_within_a_few_tiles_of_memory(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # The pixels are 700 MiB.
+    assert int(found.stdout) < 100 * 2**20
+    with openslide.OpenSlide(tmp_path / "large.tif") as slide:
+        assert slide.dimensions[0] >= 60_000
 
 
 def test_what_progress_raises_stops_the_work(tmp_path):

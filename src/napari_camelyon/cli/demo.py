@@ -76,30 +76,33 @@ def _film(paths: list[Path], out: Path | None) -> None:
     viewer, inference_dock, _ = docked_viewer()
     viewer.window.resize(1560, 960)
     view = patient_view(viewer)
+    shots = None if out is None else _Screenshots(viewer, out)
     _let_events_through(300)  # the layout settles, so that slides are fitted into what is seen
     outlines = [path.with_suffix(".xml") for path in paths]
     open_paths(viewer, [*paths, *(path for path in outlines if path.exists())])
+    largest = _largest(view)
+    view.show(largest)  # on it one sees best how a heatmap grows, so it comes first
+    viewer.reset_view()
+    _rest(shots, "1-slides-opened")
     inference_dock.run_all()
+    if _wait(viewer, lambda: _share_done(view, largest) > 0.5 or inference_dock.is_idle):
+        _rest(shots, "2-heatmap-grows")
+    if not _wait(viewer, lambda: inference_dock.is_idle):
+        return
+    view.go_to(largest)
+    _rest(shots, "3-lesion-measured")
+    viewer.reset_view()
+    _rest(shots, "4-patient-staged")
+    _print_patient(view, _truth(paths[0].parent))
+    failed = [name for name, node in view.nodes.items() if node.result is None]
+    problem = view.nodes[failed[0]].problem if failed else ""
     if out is None:
         napari.run()
-        return
-    shots = _Screenshots(viewer, out)
-    shots.take("1-slides-opened")
-    largest = _largest(view)
-    _until(lambda: _share_done(view, largest) > 0.5 or inference_dock.is_idle)
-    shots.take("2-heatmap-grows")
-    _until(lambda: inference_dock.is_idle)
-    view.go_to(largest)
-    shots.take("3-lesion-measured")
-    view.show(largest)
-    viewer.reset_view()
-    shots.take("4-patient-staged")
-    _print_patient(view, _truth(paths[0].parent))
-    click.echo(f"Screenshots of the window are in {out}/")
-    failed = [name for name, node in view.nodes.items() if node.result is None]
-    viewer.close()
+    else:
+        click.echo(f"Screenshots of the window are in {out}/")
+        viewer.close()
     if failed:
-        raise CamelyonError(f"No result for {', '.join(failed)}: {view.nodes[failed[0]].problem}")
+        raise CamelyonError(f"No result for {', '.join(failed)}: {problem}")
 
 
 class _Screenshots:
@@ -123,7 +126,7 @@ def _truth(folder: Path) -> dict[str, str]:
 
 
 def _largest(view: "PatientView") -> str:
-    """Return the slide with the most pixels: on it one sees the heatmap grow."""
+    """Return the slide with the most pixels."""
     return max(view.nodes, key=lambda name: view.nodes[name].slide.width_px)
 
 
@@ -132,9 +135,21 @@ def _share_done(view: "PatientView", name: str) -> float:
     return 0.0 if heatmap is None else heatmap.computed_share or 0.0
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    while not condition():
+def _rest(shots: _Screenshots | None, name: str) -> None:
+    """Leave a moment to look, or take a picture."""
+    if shots is None:
+        _let_events_through(1500)
+    else:
+        shots.take(name)
+
+
+def _wait(viewer: "Viewer", condition: Callable[[], bool]) -> bool:
+    """Wait for a condition; tell whether the window is still there."""
+    from napari import current_viewer
+
+    while current_viewer() is viewer and not condition():
         _let_events_through(50)
+    return current_viewer() is viewer
 
 
 def _let_events_through(milliseconds: int) -> None:

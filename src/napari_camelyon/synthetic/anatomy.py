@@ -26,19 +26,23 @@ from napari_camelyon.synthetic.tissues import (
 
 __all__ = ["chart", "node_depth"]
 
+_NOISE_LIMIT = 4.0  # `smooth_noise` stays within half a unit over its deviation, 3.6
+
 
 def chart(plan: NodePlan, left: float, top: float, right: float, bottom: float) -> Chart:
     """Compute the fields of a window, given in µm; the grid lies on multiples of 2 µm."""
     x = _axis(left, right)
     y = _axis(top, bottom)
     ground = _Ground(plan, x, y)
+    if _is_far(plan, x, y):  # most of a slide is glass
+        return ground.chart()
     ground.lay_node()
     ground.lay_follicles()
     ground.lay_medulla()
     ground.lay_trabeculae()
     ground.lay_capsule()
     ground.lay_vessels()
-    field = Chart(x, y, ground.tissue, ground.fibres, np.zeros(ground.fibres.shape, np.float32))
+    field = ground.chart()
     for deposit in plan.deposits:
         field = with_deposit(field, deposit, ground.depth)
     return field
@@ -57,6 +61,16 @@ def node_depth(plan: NodePlan, x: Axis, y: Axis) -> Field:
     bean = radial - 0.5 * b * np.exp(-((_from_hilum(plan, u, v) / (0.34 * b)) ** 2))
     rough = 45 * noise(1, 620.0) + 12 * noise(2, 170.0) + 3 * noise(3, 40.0)
     return np.asarray(bean + rough, np.float32)
+
+
+def _is_far(plan: NodePlan, x: Axis, y: Axis) -> bool:
+    """Tell whether a window is so far from a node that nothing of it can reach there."""
+    right = max(x[0] - plan.x_um, plan.x_um - x[-1], 0.0)
+    down = max(y[0] - plan.y_um, plan.y_um - y[-1], 0.0)
+    rough_um = 60 * _NOISE_LIMIT
+    fat_um = plan.fat_um * (1 + 0.8 * _NOISE_LIMIT) + 60
+    longest_um = max(plan.length_um, plan.breadth_um)
+    return bool(np.hypot(right, down) > longest_um / 2 + rough_um + fat_um)
 
 
 def _along_node(
@@ -93,6 +107,10 @@ class _Ground:
         self.fibres = np.zeros(shape, np.float32)
         self.depth = np.zeros(shape, np.float32)
         self.hilum = np.zeros(shape, np.float32)
+
+    def chart(self) -> Chart:
+        infiltration = np.zeros(self.fibres.shape, np.float32)
+        return Chart(self.x, self.y, self.tissue, self.fibres, infiltration)
 
     def noise(self, name: int, wavelength: float) -> Field:
         return smooth_noise(child_seed(self.plan.seed, name), self.x, self.y, wavelength)

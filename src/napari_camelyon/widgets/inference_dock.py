@@ -106,8 +106,8 @@ class InferenceDock(QWidget):
         self._run_next()
 
     def run_all(self) -> None:
-        """Run the model over every slide of the patient, one after the other."""
-        self._waiting = list(self._view.nodes)
+        """Run the model over every slide of the patient, the one that is shown first."""
+        self._waiting = sorted(self._view.nodes, key=lambda name: name != self._view.shown)
         self._run_next()
 
     def cancel(self) -> None:
