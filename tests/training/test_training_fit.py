@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from napari_camelyon.models.networks import TissueNet, fold_normalisation
 from napari_camelyon.specs import ModelSpec
-from napari_camelyon.training.augment import change_colours, turn
+from napari_camelyon.training.augment import change_colours, change_texture, turn
 from napari_camelyon.training.choosing import field_values, predict
 from napari_camelyon.training.fit import FitSettings, fit_tissue_net, tumour_loss
 
@@ -81,6 +81,18 @@ def test_colours_change_but_stay_colours():
     assert first.min() > 0
     assert first.max() <= 1
     assert (first - pictures).abs().mean() > 0.02
+
+
+def test_texture_changes_but_neither_place_nor_brightness():
+    pixels, _ = discs(16)
+    pictures = pixels.permute(0, 3, 1, 2).float() / 255
+    first = change_texture(pictures, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(first, change_texture(pictures, torch.Generator().manual_seed(1)))
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert (first - pictures).abs().mean() > 0.005
+    blocks = (first - pictures).unfold(2, 8, 8).unfold(3, 8, 8).mean(dim=(1, 4, 5))
+    assert blocks.abs().mean() < 0.02
 
 
 def test_the_loss_is_least_where_the_truth_is():

@@ -41,11 +41,11 @@ NORMAL_KINDS: dict[str, tuple[tuple[Tissue, ...], float]] = {
     "lymphocytes": ((_T.PARACORTEX,), 0.19),
     "mantle": ((_T.MANTLE,), 0.05),
     "germinal centre": ((_T.GERMINAL,), 0.20),
-    "histiocytes": ((_T.HISTIOCYTES,), 0.17),
+    "histiocytes": ((_T.HISTIOCYTES,), 0.14),
     "sinus": ((_T.SINUS,), 0.06),
     "collagen": ((_T.COLLAGEN,), 0.13),
     "cords": ((_T.CORD,), 0.08),
-    "vessels": ((_T.VENULE, _T.VESSEL_WALL, _T.LUMEN), 0.08),
+    "vessels": ((_T.VENULE, _T.VESSEL_WALL, _T.LUMEN), 0.11),
     "fat": ((_T.FAT,), 0.02),
     "glass": ((_T.GLASS,), 0.01),
 }

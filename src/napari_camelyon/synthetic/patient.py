@@ -24,7 +24,7 @@ from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 
 __all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient", "write_patient"]
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Raised whenever the same seed would give other pixels, so that caches are made anew."""
 
 DEMO_MPP = 0.486
@@ -80,12 +80,12 @@ def plan_patient(seed: int = 0, mpp: float = DEMO_MPP) -> list[PatientNode]:
         node_class: str,
         diameter_um: float,
         note: str,
+        glass_um: float = 330.0,
         **anatomy: float,
     ) -> PatientNode:
         length, breadth = size_um
-        room = 330.0
-        width_px = _whole_tiles((length + 2 * room) / mpp)
-        height_px = _whole_tiles((breadth + 2 * room) / mpp)
+        width_px = _whole_tiles((length + 2 * glass_um) / mpp)
+        height_px = _whole_tiles((breadth + 2 * glass_um) / mpp)
         middle = (width_px * mpp / 2, height_px * mpp / 2)
         turn = float(rng.uniform(-0.12, 0.12))
         plan = NodePlan(
@@ -121,7 +121,14 @@ def plan_patient(seed: int = 0, mpp: float = DEMO_MPP) -> list[PatientNode]:
             germinal=0.35,
         ),
         node(2, (about(1900), about(1400)), "micro", about(800), "a deposit below the capsule"),
-        node(3, (about(3300), about(2100)), "macro", about(2500), "a deposit of half the node"),
+        node(
+            3,
+            (about(4000), about(2600)),
+            "macro",
+            about(2500),
+            "a deposit of a third of the node, on a larger glass",
+            glass_um=1100.0,
+        ),
         node(
             4,
             (about(1700), about(1250)),

@@ -102,7 +102,7 @@ def draw_centre(rng: np.random.Generator) -> Centre:
     """
 
     def around(spectrum: tuple[float, float, float]) -> tuple[float, float, float]:
-        r, g, b = (float(np.clip(v + rng.normal(0, 0.07), 0.02, 1.1)) for v in spectrum)
+        r, g, b = (float(np.clip(v + rng.normal(0, 0.08), 0.02, 1.1)) for v in spectrum)
         return r, g, b
 
     white = rng.uniform(0.86, 0.99) + rng.normal(0, 0.012, 3)
@@ -118,7 +118,7 @@ def draw_centre(rng: np.random.Generator) -> Centre:
         white=(r, g, b),
         gamma=float(np.exp(rng.normal(0, 0.12))),
         blur_um=float(rng.choice([rng.uniform(0.1, 0.4), rng.uniform(0.4, 1.0)], p=[0.8, 0.2])),
-        sharpen=float(rng.uniform(0, 0.9)),
+        sharpen=float(rng.uniform(0, 1.3)),
         grain=float(rng.uniform(0.5, 4.0)),
         quality=int(rng.integers(35, 96)),
     )

@@ -191,11 +191,13 @@ def _around(mean: float, deviation: float, rng: np.random.Generator) -> np.float
 def _nucleus(cell: CellType, canvas: _Canvas, outline: _Outline, rng: np.random.Generator) -> Layer:
     depth = _depth(canvas, outline, rng)
     density = 1 + np.float32(cell.clumps) * canvas.texture(cell.clump_um / 2.4, rng)
+    if rng.uniform() < cell.ghosts:
+        return _cap_of_nucleus(cell, canvas, depth, density, rng)
     density += np.float32(cell.rim) * np.exp(-((depth - np.float32(0.35)) ** 2) / np.float32(0.18))
     # The middle of a section through a ball is thicker than its border.
     half = np.float32(outline.diameter_um / 2)
     density *= np.float32(0.86) + np.float32(0.2) * np.clip(depth / half, 0, 1)
-    density = np.clip(density, 0.25, 2.2) * _around(cell.haematoxylin, cell.density_spread, rng)
+    density = np.clip(density, 0.25, 2.8) * _around(cell.haematoxylin, cell.density_spread, rng)
     eosin = np.full_like(density, cell.nucleus_eosin)
     fewest, most = cell.nucleoli
     for _ in range(int(rng.integers(fewest, most + 1))):
@@ -212,6 +214,16 @@ def _nucleus(cell: CellType, canvas: _Canvas, outline: _Outline, rng: np.random.
     return canvas.averaged(densities, _soft(depth, 0.35))
 
 
+def _cap_of_nucleus(
+    cell: CellType, canvas: _Canvas, depth: Plane, density: Plane, rng: np.random.Generator
+) -> Layer:
+    """Draw a nucleus that the knife only grazed: cytoplasm above or below shines through."""
+    pale = np.clip(density, 0.25, 2.0) * np.float32(cell.haematoxylin * rng.uniform(0.35, 0.8))
+    densities = np.stack([pale, np.full_like(pale, cell.nucleus_eosin), np.zeros_like(pale)])
+    cover = _soft(depth, float(rng.uniform(0.8, 2.0))) * np.float32(rng.uniform(0.5, 0.9))
+    return canvas.averaged(densities, cover)
+
+
 def _spot(canvas: _Canvas, diameter_um: float, soft_um: float) -> Plane:
     return _soft(np.float32(diameter_um / 2) - np.hypot(canvas.along, canvas.across), soft_um)
 
@@ -221,7 +233,8 @@ def _body(cell: CellType, canvas: _Canvas, outline: _Outline, rng: np.random.Gen
     inside = _soft(depth, 0.6)
     eosin = np.full_like(depth, _around(cell.body_eosin, 0.12, rng))
     if cell.foam > 0:
-        eosin *= np.clip(1 + np.float32(cell.foam / 2) * canvas.texture(0.55, rng), 0.2, 1.8)
+        mottled = canvas.texture(0.55, rng) + canvas.texture(1.3, rng)
+        eosin *= np.clip(1 + np.float32(cell.foam * 0.36) * mottled, 0.2, 1.8)
     eosin += np.float32(cell.membrane) * np.exp(-((depth - np.float32(0.3)) ** 2) / 0.15)
     cover = inside * np.float32(0.92)
     if rng.uniform() < cell.gap:

@@ -1,9 +1,10 @@
-"""Changes of a batch that leave its truth alone: turns, mirrors, stain and light."""
+"""Changes of a batch that leave its truth alone: turns, mirrors, stain, light and texture."""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
 
-__all__ = ["change_colours", "turn"]
+__all__ = ["change_colours", "change_texture", "turn"]
 
 
 def turn(pictures: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -43,3 +44,23 @@ def change_colours(pictures: Tensor, generator: torch.Generator) -> Tensor:
     offset = 0.04 * normal(n, 3, 1, 1)
     changed = torch.einsum("nij,njhw->nihw", mixing, density) * gain + offset
     return torch.exp(-changed.clamp(0, 6))
+
+
+def change_texture(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Sharpen or soften pictures (n, 3, h, w) in 0–1, and grain them at one and two pixels.
+
+    What is finest in a picture comes from the scanner and the compression more than from the
+    tissue, and is what generated tissue resembles least.
+    """
+    n, _, height, width = pictures.shape
+
+    def uniform() -> Tensor:
+        return torch.rand(n, 1, 1, 1, generator=generator)
+
+    soft = avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
+    changed = pictures + (2.0 * uniform() - 0.8) * (pictures - soft)
+    fine = torch.randn(n, 1, height, width, generator=generator)
+    coarse = torch.randn(n, 1, height // 2, width // 2, generator=generator)
+    coarse = interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+    changed = changed + 0.05 * uniform() ** 2 * fine + 0.1 * uniform() ** 2 * coarse
+    return changed.clamp(0, 1)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from napari_camelyon.models.networks import TissueNet, fold_normalisation
 from napari_camelyon.specs import ModelSpec
-from napari_camelyon.training.augment import change_colours, turn
+from napari_camelyon.training.augment import change_colours, change_texture, turn
 
 __all__ = ["FitSettings", "fit_tissue_net", "normalised"]
 
@@ -91,7 +91,8 @@ def fit_tissue_net(
         ):
             pictures = pixels[batch].permute(0, 3, 1, 2).float() / 255
             pictures, truth = turn(pictures, masks[batch][:, None], generator)
-            pictures = normalised(change_colours(pictures, generator), spec)
+            pictures = change_texture(change_colours(pictures, generator), generator)
+            pictures = normalised(pictures, spec)
             pictures = pictures.contiguous(memory_format=torch.channels_last)
             loss = tumour_loss(network.dense(pictures), truth)
             optimiser.zero_grad(set_to_none=True)
