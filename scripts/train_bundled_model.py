@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--patients", type=int, default=240)
     parser.add_argument("--patches", type=int, default=40, help="a patient")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--fields", type=int, default=48, help="without tumour, for the threshold")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from napari_camelyon.models.networks import TissueNet, fold_normalisation
 from napari_camelyon.specs import ModelSpec
-from napari_camelyon.training.augment import change_colours, change_texture, turn
+from napari_camelyon.training.augment import change_colours, change_texture, crop, turn
 from napari_camelyon.training.choosing import field_values, predict
 from napari_camelyon.training.fit import FitSettings, fit_tissue_net, tumour_loss
 
@@ -69,6 +69,15 @@ def test_masks_turn_with_their_pictures(seed):
     # Blocks are dark where, and only where, the turned mask says so.
     for n in range(0, 6, 2):
         assert blocks[n][turned_masks[n, 0] > 0.9].max() < blocks[n][turned_masks[n, 0] == 0].min()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_are_cut_with_their_pictures(seed):
+    masks = torch.rand(2, 1, 8, 8)
+    pictures = masks.repeat_interleave(8, 2).repeat_interleave(8, 3).expand(2, 3, 64, 64)
+    part, cut = crop(pictures, masks, 5, torch.Generator().manual_seed(seed))
+    assert part.shape == (2, 3, 40, 40)
+    torch.testing.assert_close(part[:, :1, 4::8, 4::8], cut)
 
 
 def test_colours_change_but_stay_colours():

@@ -4,7 +4,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-__all__ = ["change_colours", "change_texture", "turn"]
+__all__ = ["change_colours", "change_texture", "crop", "turn"]
+
+
+def crop(
+    pictures: Tensor, masks: Tensor, blocks: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cut a random square of `blocks` × `blocks` mask blocks, the same for the whole batch."""
+    block_px = pictures.shape[-1] // masks.shape[-1]
+    room = masks.shape[-1] - blocks + 1
+    row, column = (int(torch.randint(room, (1,), generator=generator)) for _ in range(2))
+    side_px, top, left = blocks * block_px, row * block_px, column * block_px
+    return (
+        pictures[..., top : top + side_px, left : left + side_px],
+        masks[..., row : row + blocks, column : column + blocks],
+    )
 
 
 def turn(pictures: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
