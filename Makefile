@@ -27,9 +27,10 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Windows under one screen disturb each other, so what shows napari runs alone.
+# Windows under one screen disturb each other, so what shows napari runs alone. The tests of a file
+# stay in one process: some share what takes a minute to generate.
 test-core: install
-	$(BIN)/python -m pytest -m "not gui" -n 2
+	$(BIN)/python -m pytest -m "not gui" -n 2 --dist loadfile
 
 test-gui: install
 	$(BIN)/python -m pytest -m gui

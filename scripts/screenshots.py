@@ -43,12 +43,11 @@ def main() -> None:
 def walk(seed: int, out: Path) -> None:
     """Open, run, look at a lesion, stage; a picture of the window at each step."""
     from napari_camelyon.cli.window import docked_viewer
-    from napari_camelyon.files import cache_folder
-    from napari_camelyon.synthetic import make_patient, plan_patient
+    from napari_camelyon.synthetic import cached_patient, outlines_of, plan_patient
     from napari_camelyon.widgets.opening import open_paths
     from napari_camelyon.widgets.patient_view import patient_view
 
-    paths = make_patient(cache_folder() / "demo-patient" / f"seed-{seed}", seed=seed)
+    paths = cached_patient(seed)
     names = {node.node_class: node.name for node in plan_patient(seed)}
     macro, micro = names["macro"], names["micro"]
 
@@ -56,8 +55,7 @@ def walk(seed: int, out: Path) -> None:
     viewer.window.resize(*WINDOW_PX)
     wait(1000)  # slides are fitted into the canvas as it is then
     view = patient_view(viewer)
-    outlines = [path.with_suffix(".xml") for path in paths]
-    open_paths(viewer, [*paths, *(path for path in outlines if path.exists())])
+    open_paths(viewer, [*paths, *outlines_of(paths)])
     view.show(macro)
     viewer.reset_view()
     wait(1500)
@@ -65,11 +63,10 @@ def walk(seed: int, out: Path) -> None:
 
     film = Film(viewer)
     dock.run_all()
-    until(lambda: share_done(view, macro) > 0.5 or (not dock.is_running and is_over(view)))
+    until(lambda: share_done(view, macro) > 0.5 or dock.is_idle)
     take(viewer, out / "running.webp")
 
-    # Between two slides nothing runs for a moment; a failure ends the runs of all.
-    until(lambda: not dock.is_running and is_over(view))
+    until(lambda: dock.is_idle)
     view.go_to(micro)
     wait(1500)
     film.hold()
@@ -91,9 +88,12 @@ def walk(seed: int, out: Path) -> None:
 def take(viewer: "Viewer", path: Path) -> None:
     """Write a picture of the whole window: as WebP, since tissue has too many colours for PNG."""
     wait(400)
-    pixels = viewer.screenshot(canvas_only=False, flash=False)
-    Image.fromarray(pixels[..., :3]).save(path, quality=85, method=6)
+    photograph(viewer).save(path, quality=85, method=6)
     print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+def photograph(viewer: "Viewer") -> Image.Image:
+    return Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
 
 
 class Film:
@@ -127,10 +127,9 @@ class Film:
         print(f"{path.name}: {path.stat().st_size:,} bytes, {len(self._pictures)} pictures")
 
     def _take(self, lasting_ms: int) -> None:
-        pixels = self._viewer.screenshot(canvas_only=False, flash=False)
-        picture = Image.fromarray(pixels[..., :3])
         width, height = WINDOW_PX
-        smaller = picture.resize((FILM_WIDTH_PX, FILM_WIDTH_PX * height // width))
+        size = (FILM_WIDTH_PX, FILM_WIDTH_PX * height // width)
+        smaller = photograph(self._viewer).resize(size)
         self._pictures.append(smaller)
         self._lasting_ms.append(lasting_ms)
 
@@ -138,11 +137,6 @@ class Film:
 def share_done(view: "PatientView", name: str) -> float:
     heatmap = view.nodes[name].heatmap
     return 0.0 if heatmap is None else heatmap.computed_share or 0.0
-
-
-def is_over(view: "PatientView") -> bool:
-    nodes = view.nodes.values()
-    return all(node.status == "done" for node in nodes) or any(node.problem for node in nodes)
 
 
 def until(condition: Callable[[], bool]) -> None:

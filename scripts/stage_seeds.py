@@ -11,12 +11,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from napari_camelyon.files import cache_folder
 from napari_camelyon.inference import new_heatmap, run
 from napari_camelyon.models import Model, load_model
 from napari_camelyon.slides import open_slide
 from napari_camelyon.staging import NodeResult, classify_node, find_lesions, stage_patient
-from napari_camelyon.synthetic import make_patient
+from napari_camelyon.synthetic import cached_patient, make_patient
 from napari_camelyon.tissue import plan_patches
 
 
@@ -30,15 +29,14 @@ def main() -> None:
     print("| seed | node | generated as | called |\n|---|---|---|---|")
     for seed in options.seeds:
         if options.keep:
-            _stage(seed, cache_folder() / "demo-patient" / f"seed-{seed}", model)
+            _stage(seed, cached_patient(seed), model)
         else:
             with tempfile.TemporaryDirectory() as folder:
-                _stage(seed, Path(folder), model)
+                _stage(seed, make_patient(folder, seed), model)
 
 
-def _stage(seed: int, folder: Path, model: Model) -> None:
-    paths = make_patient(folder, seed)
-    (truth,) = folder.glob("*_truth.json")
+def _stage(seed: int, paths: list[Path], model: Model) -> None:
+    (truth,) = paths[0].parent.glob("*_truth.json")
     nodes = json.loads(truth.read_text(encoding="utf-8"))["nodes"]
     results = [_node(path, model) for path in paths]
     for number, (node, result) in enumerate(zip(nodes, results, strict=True)):

@@ -104,6 +104,9 @@ def test_the_patient_is_as_planned_with_every_seed(seed):
         for deposit in node.slide.plan.deposits:
             outer, _ = deposit_outlines(deposit, node.slide.plan)
             assert greatest_diameter(outer) == pytest.approx(node.diameter_um, rel=0.001)
+            points = np.concatenate(outer) / node.slide.mpp
+            assert points.min() > 0
+            assert (points < (node.slide.width_px, node.slide.height_px)).all()
             for x, y in np.concatenate(outer)[::40]:
                 depth = node_depth(node.slide.plan, np.array([x]), np.array([y]))
                 assert depth[0, 0] > -1, "tumour ends where the node ends"

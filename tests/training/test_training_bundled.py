@@ -27,7 +27,7 @@ def test_it_tells_tumour_from_normal_on_unseen_patients(bundled):
     values = predict(bundled.module, patches.pixels, bundled.spec)
     clear = (patches.coverage == 0) | (patches.coverage >= 0.25)
     assert auc(values[clear], patches.coverage[clear] > 0) > 0.97
-    assert np.abs(values - patches.coverage).mean() < 0.13
+    assert np.abs(values - patches.coverage).mean() < 0.12
 
 
 def test_it_sees_no_deposit_in_normal_tissue(bundled):

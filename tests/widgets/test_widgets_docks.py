@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Shapes
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QInputDialog
+from qtpy.QtWidgets import QApplication, QInputDialog
 
 from napari_camelyon import annotations
 from napari_camelyon.geometry import layer_to_slide
@@ -201,6 +201,26 @@ def test_run_all_goes_through_every_slide(docked, tissue_slide, qtbot):
     finish(qtbot, inference)
     assert [row.chip.text() for row in stage.rows.values()] == ["negative", "micro"]
     assert stage.stage_chip.text() == "pN1mi"
+
+
+def test_closing_between_two_slides_starts_no_other(docked, tissue_slide, qtbot):
+    viewer, inference, _ = docked
+    open_paths(viewer, [tissue_slide("node_1", side_px=512), tissue_slide("node_2", side_px=512)])
+    view = patient_view(viewer)
+    closed = []
+
+    def close(name):
+        if not inference.is_running and not closed:
+            closed.append(name)
+            viewer.close()
+
+    view.node_updated.connect(close)
+    inference.run_all()
+    qtbot.waitUntil(lambda: bool(closed), timeout=60_000)
+    qtbot.waitUntil(lambda: inference.is_idle)
+    QApplication.processEvents()  # what was left to do; an error in it fails the test
+    assert len(closed) == 1
+    assert not inference.is_running
 
 
 def test_results_are_saved_as_the_command_line_saves_them(docked, tissue_slide, qtbot, tmp_path):

@@ -5,14 +5,13 @@ from typing import Any
 from napari.utils import progress
 
 from napari_camelyon.contributions.readers import LayerData, read_slide
-from napari_camelyon.files import cache_folder
 
 __all__ = ["micrometastasis"]
 
 
 def micrometastasis() -> list[LayerData]:
     """Return a synthetic lymph node with a micrometastasis, generated on first use."""
-    from napari_camelyon.synthetic import make_patient
+    from napari_camelyon.synthetic import cached_patient
 
     bar = progress(total=1000, desc="Generating synthetic lymph nodes")
 
@@ -20,7 +19,7 @@ def micrometastasis() -> list[LayerData]:
         bar.update(max(0, round(share * 1000) - bar.n))
 
     try:
-        paths = make_patient(cache_folder() / "demo-patient" / "seed-0", seed=0, progress=show)
+        paths = cached_patient(progress=show)
     finally:
         bar.close()
     return read_slide(str(_micro(paths)))

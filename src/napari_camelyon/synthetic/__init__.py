@@ -14,7 +14,9 @@ from napari_camelyon.synthetic.patches import Patches, draw_normal_field, draw_p
 from napari_camelyon.synthetic.patient import (
     GENERATOR_VERSION,
     PatientNode,
+    cached_patient,
     make_patient,
+    outlines_of,
     plan_patient,
     write_patient,
 )
@@ -30,9 +32,11 @@ __all__ = [
     "NodeSlide",
     "Patches",
     "PatientNode",
+    "cached_patient",
     "draw_normal_field",
     "draw_patches",
     "make_patient",
+    "outlines_of",
     "paint_tile",
     "plan_patient",
     "tumour_mask",

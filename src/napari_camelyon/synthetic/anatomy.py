@@ -50,17 +50,25 @@ def chart(plan: NodePlan, left: float, top: float, right: float, bottom: float) 
 
 def node_depth(plan: NodePlan, x: Axis, y: Axis) -> Field:
     """Return the depth (µm) below a node's surface on the grid of two axes, negative outside."""
+    return _depth_and_hilum(plan, x, y)[0]
+
+
+def _depth_and_hilum(plan: NodePlan, x: Axis, y: Axis) -> tuple[Field, Field]:
+    """Return `node_depth` and the distance from the hilum: vessels leave, fat reaches in there."""
 
     def noise(name: int, wavelength: float) -> Field:
         return smooth_noise(child_seed(plan.seed, name), x, y, wavelength)
 
-    u, v = _along_node(plan, x, y)
+    right, down = x[None] - plan.x_um, y[:, None] - plan.y_um
+    c, s = np.cos(plan.angle), np.sin(plan.angle)
+    u, v = right * c + down * s, down * c - right * s
     a, b = plan.length_um / 2, plan.breadth_um / 2
+    hilum = np.hypot(u, v - b)
     away = np.hypot(u / a, v / b)
     radial = np.hypot(u, v) * (1 / np.maximum(away, 1e-3) - 1)
-    bean = radial - 0.5 * b * np.exp(-((_from_hilum(plan, u, v) / (0.34 * b)) ** 2))
+    bean = radial - 0.5 * b * np.exp(-((hilum / (0.34 * b)) ** 2))
     rough = 45 * noise(1, 620.0) + 12 * noise(2, 170.0) + 3 * noise(3, 40.0)
-    return np.asarray(bean + rough, np.float32)
+    return np.asarray(bean + rough, np.float32), np.asarray(hilum, np.float32)
 
 
 def _is_far(plan: NodePlan, x: Axis, y: Axis) -> bool:
@@ -71,22 +79,6 @@ def _is_far(plan: NodePlan, x: Axis, y: Axis) -> bool:
     fat_um = plan.fat_um * (1 + 0.8 * _NOISE_LIMIT) + 60
     longest_um = max(plan.length_um, plan.breadth_um)
     return bool(np.hypot(right, down) > longest_um / 2 + rough_um + fat_um)
-
-
-def _along_node(
-    plan: NodePlan, x: Axis, y: Axis
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return places in the node's own axes, from its centre."""
-    right, down = x[None] - plan.x_um, y[:, None] - plan.y_um
-    c, s = np.cos(plan.angle), np.sin(plan.angle)
-    return right * c + down * s, down * c - right * s
-
-
-def _from_hilum(
-    plan: NodePlan, u: NDArray[np.float64], v: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the distance from the hilum: where vessels leave and fat reaches in."""
-    return np.asarray(np.hypot(u, v - plan.breadth_um / 2))
 
 
 def _axis(first: float, last: float) -> Axis:
@@ -120,9 +112,7 @@ class _Ground:
 
     def lay_node(self) -> None:
         plan = self.plan
-        u, v = _along_node(plan, self.x, self.y)
-        self.hilum = _from_hilum(plan, u, v).astype(np.float32)
-        self.depth = node_depth(plan, self.x, self.y)
+        self.depth, self.hilum = _depth_and_hilum(plan, self.x, self.y)
         self.fibres = self.depth.copy()
         fat_edge = plan.fat_um * (1 + 0.8 * self.noise(4, 500.0)) + 60
         outside = self.depth <= 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_camelyon.files import atomic_file
+from napari_camelyon.files import atomic_file, cache_folder
 from napari_camelyon.synthetic.artefacts import Artefacts, Bubble, Fold, Stroke
 from napari_camelyon.synthetic.node_slides import (
     TILE_PX,
@@ -22,7 +22,15 @@ from napari_camelyon.synthetic.processes import process_pool
 from napari_camelyon.synthetic.scanners import CENTRES
 from napari_camelyon.synthetic.tissues import Deposit, NodePlan
 
-__all__ = ["GENERATOR_VERSION", "PatientNode", "make_patient", "plan_patient", "write_patient"]
+__all__ = [
+    "GENERATOR_VERSION",
+    "PatientNode",
+    "cached_patient",
+    "make_patient",
+    "outlines_of",
+    "plan_patient",
+    "write_patient",
+]
 
 GENERATOR_VERSION = 3
 """Raised whenever the same seed would give other pixels, so that caches are made anew."""
@@ -188,6 +196,17 @@ def make_patient(
         progress=progress,
         workers=workers,
     )
+
+
+def cached_patient(seed: int = 0, progress: Callable[[float], None] | None = None) -> list[Path]:
+    """Return the demonstration patient from the program's cache; see `make_patient`."""
+    folder = cache_folder() / "demo-patient" / f"seed-{seed}"
+    return make_patient(folder, seed=seed, progress=progress)
+
+
+def outlines_of(slides: list[Path]) -> list[Path]:
+    """Return the outlines that lie beside generated slides; there are none without tumour."""
+    return [path for slide in slides if (path := slide.with_suffix(".xml")).exists()]
 
 
 def write_patient(

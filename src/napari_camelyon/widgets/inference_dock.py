@@ -237,10 +237,12 @@ class InferenceDock(QWidget):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Stop and join the run before the window goes: its thread must not outlive it."""
-        if event.type() == QEvent.Type.Close and self.is_running:
-            self._running, self._waiting = None, []
-            self._cancel.set()
-            QThreadPool.globalInstance().waitForDone(10_000)
+        if event.type() == QEvent.Type.Close:
+            self._waiting = []  # also between two slides, when nothing runs
+            if self.is_running:
+                self._running = None
+                self._cancel.set()
+                QThreadPool.globalInstance().waitForDone(10_000)
         return super().eventFilter(watched, event)
 
     # -- how it looks ---------------------------------------------------------------------------

@@ -220,6 +220,10 @@ class PatientView:
 
     def restage(self, node: NodeView) -> None:
         """Find the lesions of a node at the present threshold and call its class."""
+        self._restage_node(node)
+        self.staged.emit()
+
+    def _restage_node(self, node: NodeView) -> None:
         if node.heatmap is None:
             return
         node.heatmap.threshold = self.threshold
@@ -229,7 +233,6 @@ class PatientView:
             node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
         )
         self.node_updated.emit(node.slide.name)
-        self.staged.emit()
 
     def set_threshold(self, threshold: float) -> None:
         """Set the probability from which a patch counts as tumour, and restage every node."""
@@ -239,7 +242,7 @@ class PatientView:
     def _restage_all(self) -> None:
         for node in self.nodes.values():
             if node.result is not None:
-                self.restage(node)
+                self._restage_node(node)
         self.staged.emit()
 
     def stage(self) -> PatientResult | None:

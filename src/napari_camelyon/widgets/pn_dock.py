@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
-# from napari_camelyon.cohort import write_patient
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.widgets.node_row import NodeRow
 from napari_camelyon.widgets.patient_view import patient_view

@@ -60,6 +60,7 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
         return []
     placement = world_placement(heatmap.mpp)
     pixel_um = heatmap.mpp[1]
+    width = _line_width_px(heatmap)
     outlines = [
         slide_to_layer(np.vstack([ring, ring[:1]])) for lesion in lesions for ring in _rings(lesion)
     ]
@@ -68,13 +69,12 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
         shape_type="path",
         name="lesions",
         edge_color=_LESION_COLOUR,
-        edge_width=_line_width_px(heatmap),
+        edge_width=width,
         face_color="transparent",
         metadata=layer_metadata(heatmap.slide_name, "lesions"),
         **placement,
     )
     outline_layer.mode = "pan_zoom"
-    width = _line_width_px(heatmap)
     diameters = Shapes(
         [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
         shape_type="line",
