@@ -5,19 +5,24 @@ fifth to a quarter less than in smears. Sources, by the key given with each type
 
 [dark]   Dark lymphocyte nuclei measure 4.4–4.6 µm (median of equivalent diameters) on normal
          patches of CAMELYON16 at 0.243 µm/px, tangentially cut ones included.
+[ruler]  With a grid of 10 µm over the same patches: tumour nuclei 7–8.5 µm across on one slide and
+         7–10 µm on another (square root of length × breadth), nuclei of venules, histiocytes and
+         plump stroma 5.5–6.5 µm, round lymphocytes 4.5–5.2 µm. Larger ones made a model that
+         ranked real tumour well only when the patches were magnified by a quarter.
 [who]    WHO Classification of Tumours of Haematopoietic and Lymphoid Tissues, revised 4th
          edition (2017): a large cell's nucleus is at least a macrophage's or twice a small
-         lymphocyte's; centroblasts have two to three times a lymphocyte's nucleus.
+         lymphocyte's; centroblasts have two to three times a lymphocyte's nucleus (taken
+         as area).
 [crocker] Crocker & Jones, J Clin Pathol 36:1332 (1983): nuclei of reactive follicle centres vary
          more in size than those of follicular lymphoma.
 [tan]    Tan et al., Mod Pathol 14:937 (2001): mean nuclear area of ductal carcinoma 44, 48 and
-         72 µm² by grade, that is 7.5, 7.8 and 9.6 µm across.
+         72 µm² by grade, that is 7.5, 7.8 and 9.6 µm across; the median drawn is 8.
 [linden] van der Linden et al., Pathol Res Pract 181:236 (1986): nuclei of axillary metastases
          measure as in the primary tumour.
 [vesicular] Elston & Ellis, Histopathology 19:403 (1991): nuclei of grade 3 are vesicular, with
          prominent and often several nucleoli.
-[spacing] Counted by eye on tumour patches of CAMELYON16: 14 nuclei of 11 µm and 20 of 8 µm on
-         62 µm, that is neighbours 1.6 to 1.8 diameters apart.
+[spacing] Counted by eye on tumour patches of CAMELYON16: 14 to 20 nuclei of 8 µm on a square of
+         62 µm, that is neighbours 1.7 to 2.1 diameters apart where they are loosest.
 [ross]   Ross & Pawlina, Histology, 8th edition: red cells 7–8 µm fresh (6–7 in sections), fat
          cells 50–100 µm, plasma cells and venule endothelium as drawn here.
 """
@@ -98,55 +103,55 @@ class CellType:
 
 CELL_TYPES: dict[str, CellType] = {
     "lymphocyte": CellType(
-        source="dark", nucleus_um=4.9, spread=0.10, irregular=0.08, body=1.28, haematoxylin=2.0,
+        source="dark", nucleus_um=4.8, spread=0.10, irregular=0.08, body=1.28, haematoxylin=2.0,
         density_spread=0.22, clumps=0.32, rim=0.2, body_eosin=0.34, gap=0.8,
     ),
     "mantle": CellType(
-        source="dark", nucleus_um=4.7, spread=0.09, irregular=0.07, body=1.22, haematoxylin=2.15,
+        source="dark", nucleus_um=4.6, spread=0.09, irregular=0.07, body=1.22, haematoxylin=2.15,
         clumps=0.28, rim=0.2, body_eosin=0.30, body_haematoxylin=0.12, gap=0.65,
     ),
     "activated": CellType(
-        source="who", nucleus_um=5.9, body=1.35, haematoxylin=1.2, density_spread=0.22,
+        source="who", nucleus_um=5.6, body=1.35, haematoxylin=1.2, density_spread=0.22,
         clumps=0.42, clump_um=1.1, nucleoli=(0, 2), nucleolus_um=1.1, body_haematoxylin=0.18,
         gap=0.45,
     ),
     "centrocyte": CellType(
-        source="crocker", nucleus_um=6.0, spread=0.14, aspect=0.7, irregular=0.12,
+        source="crocker", nucleus_um=5.6, spread=0.14, aspect=0.7, irregular=0.12,
         haematoxylin=1.15, clumps=0.4, nucleoli=(0, 1), nucleolus_um=0.9, body_eosin=0.32,
         body_haematoxylin=0.16,
     ),
     "centroblast": CellType(
-        source="who", nucleus_um=7.6, spread=0.13, aspect=0.88, body=1.32, haematoxylin=0.9,
+        source="who", nucleus_um=6.8, spread=0.13, aspect=0.88, body=1.32, haematoxylin=0.9,
         clumps=0.45, clump_um=1.2, rim=0.6, nucleoli=(1, 3), nucleolus_um=1.2, body_eosin=0.30,
         body_haematoxylin=0.30,
     ),
     "plasma": CellType(
-        source="ross", nucleus_um=5.2, spread=0.08, aspect=0.92, irregular=0.05, body=1.85,
+        source="ross", nucleus_um=4.9, spread=0.08, aspect=0.92, irregular=0.05, body=1.85,
         haematoxylin=1.8, clumps=0.55, clump_um=1.3, rim=0.2, body_eosin=0.50,
         body_haematoxylin=0.32, membrane=0.06, gap=0.45, off_centre=0.42,
     ),
     "histiocyte": CellType(
-        source="who", nucleus_um=6.9, spread=0.14, aspect=0.62, irregular=0.16, body=2.35,
+        source="who, ruler", nucleus_um=6.2, spread=0.14, aspect=0.62, irregular=0.16, body=2.35,
         haematoxylin=0.62, density_spread=0.2, rim=0.55, nucleoli=(0, 1), body_eosin=0.45,
         body_haematoxylin=0.04, foam=0.55, membrane=0.05, gap=0.2, off_centre=0.25,
     ),
     "tingible": CellType(
-        source="who", nucleus_um=7.4, aspect=0.72, irregular=0.1, body=2.6, haematoxylin=0.58,
+        source="who", nucleus_um=6.6, aspect=0.72, irregular=0.1, body=2.6, haematoxylin=0.58,
         rim=0.5, nucleoli=(0, 1), nucleolus_um=1.1, body_eosin=0.16, body_haematoxylin=0.02,
         foam=0.7, membrane=0.04, off_centre=0.35,
     ),
     "endothelium": CellType(
-        source="ross", nucleus_um=7.0, spread=0.13, aspect=0.5, body=1.4, haematoxylin=0.8,
+        source="ross, ruler", nucleus_um=6.3, spread=0.13, aspect=0.5, body=1.4, haematoxylin=0.8,
         rim=0.55, nucleoli=(0, 1), nucleolus_um=0.9, body_eosin=0.46, body_haematoxylin=0.06,
         membrane=0.06, gap=0.1,
     ),
     "fibroblast": CellType(
-        source="ross", nucleus_um=5.6, spread=0.18, aspect=0.24, irregular=0.06, body=1.15,
+        source="ross", nucleus_um=5.2, spread=0.18, aspect=0.24, irregular=0.06, body=1.15,
         haematoxylin=1.4, clumps=0.3, rim=0.1, nucleus_eosin=0.4, body_eosin=0.55,
         body_haematoxylin=0.0, gap=0.15, off_centre=0.0,
     ),
     "plump": CellType(
-        source="ross", nucleus_um=7.6, spread=0.17, aspect=0.46, haematoxylin=0.75,
+        source="ross, ruler", nucleus_um=6.8, spread=0.17, aspect=0.46, haematoxylin=0.75,
         density_spread=0.2, clumps=0.38, clump_um=1.1, rim=0.5, nucleoli=(0, 2),
         nucleus_eosin=0.4, body_eosin=0.52, body_haematoxylin=0.05, gap=0.1, off_centre=0.0,
     ),
@@ -170,9 +175,9 @@ CELL_TYPES: dict[str, CellType] = {
         body_haematoxylin=0.06, membrane=0.05, gap=0.2, off_centre=0.0,
     ),
     "tumour": CellType(
-        source="tan, linden", nucleus_um=9.0, spread=0.14, aspect=0.8, body=1.55, clumps=0.45,
-        clump_um=1.4, nucleoli=(0, 2), nucleolus_um=1.8, body_eosin=0.55, body_haematoxylin=0.12,
-        membrane=0.1, gap=0.15, off_centre=0.12,
+        source="tan, linden, ruler", nucleus_um=8.0, spread=0.14, aspect=0.8, body=1.55,
+        clumps=0.45, clump_um=1.4, nucleoli=(0, 2), nucleolus_um=1.6, body_eosin=0.55,
+        body_haematoxylin=0.12, membrane=0.1, gap=0.15, off_centre=0.12,
     ),
 }  # fmt: skip
 """Typical cells; `draw_phenotype` draws the look of one patient's."""
@@ -211,8 +216,8 @@ class Phenotype:
     grain: float
 
 
-SMALLEST_TUMOUR_UM = 7.2
-"""Smallest mean diameter of a tumour's nuclei before shrinkage [tan]."""
+SMALLEST_TUMOUR_UM = 6.4
+"""Smallest mean diameter of a tumour's nuclei before shrinkage: half the spread of [tan] below."""
 
 
 def draw_phenotype(
@@ -262,12 +267,12 @@ def _drawn_tumour(
 ) -> CellType:
     """Draw a tumour's cells.
 
-    Mean nuclear diameters run from 7.2 to 13 µm: the means of [tan] with room for the
+    Mean nuclear diameters run from 6.4 to 12 µm: the means of [tan] with room for the
     pleomorphic ones of grade 3. Neighbours lie 1.1 to 2 diameters apart [spacing]. Two of five
     tumours have vesicular nuclei: pale, seen through to the cytoplasm's colour, with a drawn
     membrane and large nucleoli [vesicular].
     """
-    size = float(np.clip(rng.lognormal(np.log(9.2), 0.15), smallest_um, 13.0))
+    size = float(np.clip(rng.lognormal(np.log(8.0), 0.16), smallest_um, 12.0))
     body_eosin = float(rng.uniform(0.2, 0.7))
     vesicular = bool(rng.uniform() < 0.4)
     palest, darkest = (0.3, 0.8) if vesicular else (0.4, 1.6)
@@ -276,7 +281,7 @@ def _drawn_tumour(
         haematoxylin=float(np.exp(rng.uniform(np.log(palest), np.log(darkest)))),
         rim=float(rng.uniform(0.5, 2.0) if vesicular else rng.uniform(0.2, 1.0)),
         nucleoli=(int(vesicular or rng.uniform() < 0.5), int(rng.choice([1, 1, 2, 2, 3]))),
-        nucleolus_um=float(rng.uniform(1.2, 3.0 if vesicular else 2.4)),
+        nucleolus_um=float(rng.uniform(1.0, 2.6 if vesicular else 2.1)),
         nucleus_eosin=body_eosin
         * float(rng.uniform(0.7, 1.3) if vesicular else rng.uniform(0.4, 1.1)),
     )
