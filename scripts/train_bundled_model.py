@@ -45,8 +45,8 @@ DESCRIPTION = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=BUNDLED)
-    parser.add_argument("--patients", type=int, default=240)
-    parser.add_argument("--patches", type=int, default=40, help="a patient")
+    parser.add_argument("--patients", type=int, default=320)
+    parser.add_argument("--patches", type=int, default=30, help="a patient")
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--fields", type=int, default=48, help="without tumour, for the threshold")
     parser.add_argument("--seed", type=int, default=0)

@@ -55,7 +55,7 @@ def test_without_tumour_there_is_none():
 
 
 def test_fields_are_larger_windows_of_normal_tissue():
-    field = draw_normal_field(4, side_px=192, copies=2)
-    assert field.shape == (192, 192, 3)
+    field = draw_normal_field(4, side_px=512, copies=2)
+    assert field.shape == (512, 512, 3)
     assert field.dtype == np.uint8
     assert field.std() > 10
