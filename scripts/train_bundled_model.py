@@ -45,9 +45,9 @@ DESCRIPTION = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=BUNDLED)
-    parser.add_argument("--patients", type=int, default=320)
+    parser.add_argument("--patients", type=int, default=400)
     parser.add_argument("--patches", type=int, default=30, help="a patient")
-    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--fields", type=int, default=48, help="without tumour, for the threshold")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -83,12 +83,12 @@ def main() -> None:
     clock.say("fitted")
 
     held_back = range(FIRST_HELD_BACK, FIRST_HELD_BACK + 32)
-    unseen = draw_patients(held_back, 48, workers=options.workers)
+    unseen = draw_patients(held_back, 32, workers=options.workers)
     figures = _figures_on(unseen.coverage, predict(network, unseen.pixels, spec))
     seeds = range(FIRST_HELD_BACK, FIRST_HELD_BACK + options.fields)
     fields = draw_fields(seeds, workers=options.workers)
     values = [field_values(network, field, spec, STRIDE_PX) for field in fields]
-    threshold = choose_threshold(values[::2], _area_mm2(values[::2]))
+    threshold = choose_threshold(values[::2])
     others = values[1::2]
     figures |= {
         "threshold": threshold,

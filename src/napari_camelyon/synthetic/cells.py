@@ -216,7 +216,7 @@ class Phenotype:
     grain: float
 
 
-SMALLEST_TUMOUR_UM = 7.0
+SMALLEST_TUMOUR_UM = 7.2
 """Smallest mean diameter of a tumour's nuclei before shrinkage: a little below grade 1 in [tan]."""
 
 
@@ -231,7 +231,7 @@ def draw_phenotype(
     smallest_tumour_um : float
         The mean diameter of the tumour's nuclei is at least this, before shrinkage.
     """
-    shrink = float(np.clip(rng.normal(0.98, 0.07), 0.8, 1.15))
+    shrink = float(np.clip(rng.normal(0.98, 0.06), 0.88, 1.12))
     types = {name: _varied(cell, shrink, rng) for name, cell in CELL_TYPES.items()}
     tumour = types["tumour"] = _drawn_tumour(types["tumour"], shrink, smallest_tumour_um, rng)
     return Phenotype(
@@ -267,7 +267,7 @@ def _drawn_tumour(
 ) -> CellType:
     """Draw a tumour's cells.
 
-    Mean nuclear diameters run from 7 to 12 µm: the means of [tan] with room for the
+    Mean nuclear diameters run from 7.2 to 12 µm: the means of [tan] with room for the
     pleomorphic ones of grade 3. Neighbours lie 1.1 to 2 diameters apart [spacing]. Two of five
     tumours have vesicular nuclei: pale, seen through to the cytoplasm's colour, with a drawn
     membrane and large nucleoli [vesicular].

@@ -7,6 +7,7 @@ Bodies are stamped before nuclei, so that no cell cuts off its neighbour's nucle
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ ANGLES = 16
 FOLLOWING_FIBRES = ("fibroblast", "plump", "endothelium")
 
 _GAP_UM = 0.9  # width of the gap that shrinkage leaves
+_NOISE_SIDE = 256  # fine pixels: wider than almost any cell
 _FINE_UM = 0.16  # chromatin is drawn this fine, then averaged to the slide's pixels
 
 
@@ -143,16 +145,30 @@ class _Canvas:
         side = cover.shape[0] // self.fine
         layers = np.concatenate([densities * cover, (1 - cover)[None]])
         blocks = layers.reshape(4, side, self.fine, side, self.fine)
-        # Summing the slow axis first is several times faster than one mean over both.
-        small = blocks.sum(axis=2).sum(axis=-1) * np.float32(1 / self.fine**2)
-        small = small.transpose(1, 2, 0)
+        # Adding slices is several times faster than a mean over two axes.
+        rows = sum((blocks[:, :, k] for k in range(1, self.fine)), start=blocks[:, :, 0])
+        small = sum((rows[..., k] for k in range(1, self.fine)), start=rows[..., 0])
+        small = small.transpose(1, 2, 0) * np.float32(1 / self.fine**2)
         return Layer(np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3:]))
 
     def texture(self, sigma_um: float, rng: np.random.Generator) -> Plane:
         """Return smooth noise of mean 0 and standard deviation 1."""
-        noise = rng.standard_normal(self.along.shape, dtype=np.float32)
-        noise = ndimage.gaussian_filter(noise, sigma_um / self.step_um, truncate=3)
-        return np.asarray(noise / (noise.std() + 1e-6), np.float32)
+        side = self.along.shape[0]
+        noise = _noise(round(4 * sigma_um / self.step_um), 2 + side // _NOISE_SIDE)
+        row, column = rng.integers(0, _NOISE_SIDE, 2)
+        part = noise[row : row + side, column : column + side]
+        return np.asarray(part / (part.std() + 1e-6), np.float32)
+
+
+@lru_cache(maxsize=64)
+def _noise(quarter_sigma_px: int, repeats: int) -> Plane:
+    """Return periodic noise to cut a cell's texture from, at any place of the first period.
+
+    To filter once and cut often makes a bank twice as fast as to filter for each cell.
+    """
+    noise = np.random.default_rng(1).standard_normal((_NOISE_SIDE, _NOISE_SIDE), dtype=np.float32)
+    smooth = ndimage.gaussian_filter(noise, quarter_sigma_px / 4, truncate=3, mode="wrap")
+    return np.tile(smooth, (repeats, repeats))
 
 
 def _canvas(extent_um: float, mpp: float, angle: float, rng: np.random.Generator) -> _Canvas:

@@ -49,7 +49,7 @@ def false_deposits(values: NDArray[np.float32], threshold: float, min_patches: i
 
 
 def choose_threshold(
-    fields: list[NDArray[np.float32]], area_mm2: float, *, lowest: float = 0.3, per_mm2: float = 0.4
+    fields: list[NDArray[np.float32]], *, lowest: float = 0.3, share: float = 0.1
 ) -> float:
     """Choose a threshold from the values of fields without tumour.
 
@@ -57,13 +57,12 @@ def choose_threshold(
     ----------
     fields : list of ndarray of float32
         Values as on a slide.
-    area_mm2 : float
-        Of all fields together.
     lowest : float
         Where to begin: below, deposits run into each other.
-    per_mm2 : float
-        How many false deposits are put up with. Half of the fields are as full of what is
-        mistaken for tumour as a node can be.
+    share : float
+        In how many of the fields a false deposit is put up with. Fields are counted, not
+        deposits: one deposit makes a node positive, and an odd patient has many. Half of the
+        fields are as full of what is mistaken for tumour as a node can be.
 
     Returns
     -------
@@ -72,6 +71,7 @@ def choose_threshold(
     """
     for step in range(round(lowest * 20), 19):
         threshold = step / 20
-        if sum(false_deposits(values, threshold) for values in fields) <= per_mm2 * area_mm2:
+        mistaken = sum(false_deposits(values, threshold) > 0 for values in fields)
+        if mistaken <= share * len(fields):
             return threshold
     return 0.95

@@ -42,7 +42,7 @@ class FitSettings:
     """
 
     seed: int = 0
-    epochs: int = 7
+    epochs: int = 6
     batch: int = 32
     rate: float = 3e-3
     warm_up: float = 0.15
