@@ -1,6 +1,7 @@
 """Print what is known about the bundled model: the card, its figures and their baselines.
 
     python scripts/model_card.py [--patches FOLDER] [--pictures FOLDER]
+    python scripts/model_card.py > docs/reference/bundled-model.md
 
 No weight, threshold or setting of the training was chosen on the real patches. But the generator
 was made by people who looked at them, so they are no independent test. Each figure stands beside

@@ -56,11 +56,12 @@ def test_deposits_touch_also_at_corners_and_single_patches_do_not_count():
     assert false_deposits(values, 0.6, min_patches=1) == 2
 
 
-def test_the_threshold_is_the_lowest_that_keeps_to_the_false_deposits_put_up_with():
+def test_the_threshold_is_the_lowest_with_false_deposits_in_few_fields():
     quiet = np.full((4, 4), 0.1, np.float32)
-    assert choose_threshold([quiet], 1.0) == 0.3
+    assert choose_threshold([quiet]) == 0.3
     loud = quiet.copy()
-    loud[0, :2] = 0.52
-    assert choose_threshold([quiet, loud], 2.0) == 0.55
-    assert choose_threshold([quiet, loud], 2.0, per_mm2=0.5) == 0.3
-    assert choose_threshold([np.ones((3, 3), np.float32)], 1.0) == 0.95
+    loud[0, :2] = loud[3, 2:] = 0.52
+    assert choose_threshold([quiet, loud]) == 0.55
+    assert choose_threshold([quiet, loud], share=0.5) == 0.3
+    assert choose_threshold([quiet] * 9 + [loud]) == 0.3
+    assert choose_threshold([np.ones((3, 3), np.float32)]) == 0.95

@@ -5,7 +5,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
+from napari_camelyon.models.networks import STRIDE_PX, TissueNet
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.training.fit import normalised
 
@@ -24,18 +26,15 @@ def predict(
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 
+@torch.inference_mode()
 def field_values(
-    network: nn.Module, field: NDArray[np.uint8], spec: ModelSpec, stride_px: int
+    network: TissueNet, field: NDArray[np.uint8], spec: ModelSpec, stride_px: int
 ) -> NDArray[np.float32]:
-    """Return the values of all patches of a field (side, side, 3), as on a slide."""
-    windows = np.lib.stride_tricks.sliding_window_view(
-        field, (spec.patch_px, spec.patch_px), axis=(0, 1)
-    )[::stride_px, ::stride_px]
-    rows, columns = windows.shape[:2]
-    patches = np.ascontiguousarray(windows.transpose(0, 1, 3, 4, 2)).reshape(
-        rows * columns, spec.patch_px, spec.patch_px, 3
-    )
-    return predict(network, patches, spec).reshape(rows, columns)
+    """Return the values of all patches of a field (side, side, 3), predicted as on a slide."""
+    picture = torch.from_numpy(field).permute(2, 0, 1)[None].float() / 255
+    shares = network.dense(normalised(picture, spec)).sigmoid()
+    values = avg_pool2d(shares, spec.patch_px // STRIDE_PX, stride_px // STRIDE_PX)
+    return np.asarray(values[0, 0].numpy(), np.float32)
 
 
 def false_deposits(values: NDArray[np.float32], threshold: float, min_patches: int = 2) -> int:
