@@ -11,8 +11,10 @@ from napari_camelyon.synthetic.sprites import FOLLOWING_FIBRES, draw_bank, draw_
 MPP = 0.12
 
 
-def area_um2(cover):
-    return float(cover.sum()) * MPP**2
+def diameter_um(layer):
+    """Return the equivalent diameter of what a layer covers."""
+    area_um2 = float((1 - layer.clear[..., 0]).sum()) * MPP**2
+    return 2 * np.sqrt(area_um2 / np.pi)
 
 
 @pytest.mark.parametrize("name", [name for name in CELL_TYPES if name not in ("red", "tingible")])
@@ -20,7 +22,7 @@ def test_nuclei_measure_what_the_table_says(name):
     rng = np.random.default_rng(0)
     cell = replace(CELL_TYPES[name], ghosts=0.0)  # of those the section holds but a cap
     drawn = [draw_cell(name, cell, MPP, 0.4, rng) for _ in range(60)]
-    diameters = [2 * np.sqrt(area_um2(1 - sprite.nucleus.clear) / np.pi) for sprite in drawn]
+    diameters = [diameter_um(sprite.nucleus) for sprite in drawn]
     assert np.mean(diameters) == pytest.approx(cell.nucleus_um, rel=0.1)
 
 
@@ -28,7 +30,7 @@ def test_red_cells_have_no_nucleus_and_their_size():
     rng = np.random.default_rng(0)
     drawn = [draw_cell("red", CELL_TYPES["red"], MPP, 0.0, rng) for _ in range(60)]
     assert all(sprite.nucleus is None for sprite in drawn)
-    diameters = [2 * np.sqrt(area_um2(1 - sprite.body.clear) / np.pi) for sprite in drawn]
+    diameters = [diameter_um(sprite.body) for sprite in drawn]
     assert np.mean(diameters) == pytest.approx(RED_CELL_UM, rel=0.1)
 
 

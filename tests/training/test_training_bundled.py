@@ -46,4 +46,4 @@ def test_it_ranks_the_real_patches(bundled, shared_data):
             pixels.append(full.reshape(128, 2, 128, 2, 3).mean(axis=(1, 3)).round())
             truth.append(name == "tumor")
     values = predict(bundled.module, np.array(pixels).astype(np.uint8), bundled.spec)
-    assert auc(values, np.array(truth)) > 0.95
+    assert auc(values, np.array(truth)) > 0.97

@@ -10,7 +10,7 @@ from napari_camelyon.models.networks import TissueNet, fold_normalisation
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.training.augment import change_colours, change_texture, crop, turn
 from napari_camelyon.training.choosing import field_values, predict
-from napari_camelyon.training.fit import FitSettings, fit_tissue_net, tumour_loss
+from napari_camelyon.training.fit import FitSettings, fit_tissue_net, normalised, tumour_loss
 
 SPEC = ModelSpec(name="test", patch_px=64, patch_mpp=0.5, activation="sigmoid")
 
@@ -127,10 +127,18 @@ def test_fitting_finds_the_discs_and_repeats_with_its_seed():
         assert torch.equal(one, other)
 
 
-def test_values_of_a_field_are_those_of_its_patches():
+def test_values_of_a_field_see_what_lies_around_each_patch():
+    torch.manual_seed(3)
     network = TissueNet().eval()
-    field = discs(4)[0].numpy().reshape(128, 128, 3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2.0)  # without training the outputs are all but constant
+    field = discs(16)[0].numpy().reshape(256, 256, 3)
     values = field_values(network, field, SPEC, 32)
-    assert values.shape == (3, 3)
-    alone = predict(network, field[None, 32:96, 64:128], SPEC)
-    np.testing.assert_allclose(values[1, 2], alone[0], rtol=1e-4)
+    assert values.shape == (7, 7)
+    assert values.std() > 1e-3
+    # The patch at row 3, column 4, with the 48 px around it that its outputs see.
+    seen = torch.from_numpy(field[48:208, 80:240]).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        shares = network.dense(normalised(seen, SPEC)).sigmoid()[0, 0, 6:14, 6:14]
+    np.testing.assert_allclose(values[3, 4], shares.mean(), rtol=1e-5)
