@@ -86,9 +86,9 @@ def main() -> None:
     deposits = [false_deposits(array, threshold) for array in others]
     figures |= {
         "threshold": threshold,
-        "other fields without tumour": len(others),
+        "fields without tumour that chose nothing": len(others),
         "their area, mm²": round(_area_mm2(others), 2),
-        "those of them with a false deposit": sum(count > 0 for count in deposits),
+        "fields of these with a false deposit": sum(count > 0 for count in deposits),
         "false deposits on them": sum(deposits),
         "highest value on them": round(float(max(array.max() for array in others)), 3),
         "generator version": GENERATOR_VERSION,
