@@ -87,7 +87,7 @@ def main() -> None:
         f"{int((called & ~is_tumour).sum())} of {int((~is_tumour).sum())} normal ones are called "
         "tumour. Values shift from slide to slide; no threshold suits all."
     )
-    print(f"\nWritten by {Path(__file__).name}; `--pictures FOLDER` saves the worst mistakes.")
+    print("\nWritten by `scripts/model_card.py`; `--pictures FOLDER` saves the worst mistakes.")
     if options.pictures is not None:
         _save_extremes(options.pictures, pixels, values, is_tumour)
 

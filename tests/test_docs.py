@@ -13,6 +13,7 @@ import click
 import pytest
 
 from napari_camelyon.cli import main
+from napari_camelyon.files import file_sha256
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -161,3 +162,9 @@ def _exists(name: str) -> bool:
     module, _, last = name.rpartition(".")
     found = importlib.import_module(module)
     return hasattr(found, last) or importlib.util.find_spec(name) is not None
+
+
+def test_the_card_is_of_the_model_that_is_bundled() -> None:
+    card = (ROOT / "docs" / "reference" / "bundled-model.md").read_text(encoding="utf-8")
+    weights = ROOT / "src" / "napari_camelyon" / "models" / "bundled" / "model.safetensors"
+    assert file_sha256(weights)[:16] in card, "run scripts/model_card.py"
