@@ -17,12 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
-from napari_camelyon.files import file_sha256
-from napari_camelyon.models import Model, load_model
+from napari_camelyon.models import Model, load_model, load_tissue_net
 from napari_camelyon.models.networks import TissueNet
-from napari_camelyon.specs import read_model_spec
 from napari_camelyon.synthetic.cells import CELL_TYPES
 from napari_camelyon.training.baselines import BASELINES, auc, auc_interval, separation
 from napari_camelyon.training.choosing import predict
@@ -44,7 +41,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, default=None, help="save false positives here")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    model = load_model() if options.model is None else _load(options.model)
+    model = load_model() if options.model is None else load_tissue_net(options.model)
 
     print(f"# The bundled model: {model.spec.name}\n\n{model.spec.description}\n")
     print(_facts(model))
@@ -90,13 +87,6 @@ def main() -> None:
     print("\nWritten by `scripts/model_card.py`; `--pictures FOLDER` saves the worst mistakes.")
     if options.pictures is not None:
         _save_extremes(options.pictures, pixels, values, is_tumour)
-
-
-def _load(folder: Path) -> Model:
-    weights = folder / "model.safetensors"
-    network = TissueNet().eval()
-    network.load_state_dict(load_file(weights))
-    return Model(read_model_spec(folder / "spec.json"), network, weights, file_sha256(weights))
 
 
 def _facts(model: Model) -> str:

@@ -7,14 +7,13 @@ generator (`train_bundled_model.py`), and the slides are generated at full size.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 from napari_camelyon.cohort import PredictRequest, predict_to_folder
 from napari_camelyon.models import load_model
 from napari_camelyon.staging import stage_patient
-from napari_camelyon.synthetic import cached_patient, make_patient
+from napari_camelyon.synthetic import cached_patient, make_patient, read_truth
 
 
 def main() -> None:
@@ -32,18 +31,15 @@ def main() -> None:
 
 
 def _stage(seed: int, paths: list[Path], out: Path) -> None:
-    (truth,) = paths[0].parent.glob("*_truth.json")
-    nodes = json.loads(truth.read_text(encoding="utf-8"))["nodes"]
-    results = [predict_to_folder(path, out, PredictRequest())[1] for path in paths]
-    for number, (node, result) in enumerate(zip(nodes, results, strict=True)):
+    nodes = read_truth(paths)
+    results = dict(predict_to_folder(path, out, PredictRequest()) for path in paths)
+    for number, (node, result) in enumerate(zip(nodes, results.values(), strict=True)):
         generated = f"{node['class']} {node['greatest_diameter_um'] / 1000:.2f} mm"
         called = f"{result.node_class} {result.diameter_mm or 0:.2f} mm"
         wrong = "" if node["class"] == result.node_class else " **wrong**"
         print(f"| {seed} | {number} | {generated} | {called}{wrong} |")
-    names = [path.stem for path in paths]
-    generated = stage_patient(dict(zip(names, (node["class"] for node in nodes), strict=True)))
-    called = stage_patient(dict(zip(names, results, strict=True)))
-    print(f"| {seed} | patient | {generated.stage} | {called.stage} |", flush=True)
+    truth = stage_patient(dict(zip(results, (node["class"] for node in nodes), strict=True)))
+    print(f"| {seed} | patient | {truth.stage} | {stage_patient(results).stage} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from napari_camelyon.files import atomic_file
+from napari_camelyon.models import load_tissue_net
 from napari_camelyon.models.networks import TissueNet
 from napari_camelyon.specs import ModelSpec, write_model_spec
 from napari_camelyon.synthetic import GENERATOR_VERSION
@@ -30,7 +31,7 @@ from napari_camelyon.training.choosing import (
 from napari_camelyon.training.dataset import draw_fields, draw_patients
 from napari_camelyon.training.fit import FitSettings, fit_tissue_net
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, RECORD = "model.safetensors", "training.json"
 BUNDLED = Path(__file__).parents[1] / "src/napari_camelyon/models/bundled"
 
 PATCH_PX, PATCH_MPP = 128, 0.486  # 62 µm; level 1 of a slide scanned at 0.243 µm/px
@@ -71,7 +72,12 @@ def main() -> None:
         stride_um=STRIDE_PX * PATCH_MPP,
         description=DESCRIPTION,
     )
-    network = _kept(options.out) if options.keep_weights else _fitted(spec, options, clock)
+    if options.keep_weights:
+        network = load_tissue_net(options.out).module
+        known = json.loads((options.out / RECORD).read_text(encoding="utf-8"))
+        trained_on = known["training patches"]
+    else:
+        network, trained_on = _fitted(spec, options, clock)
     clock.say("fitted")
 
     held_back = range(FIRST_HELD_BACK, FIRST_HELD_BACK + 32)
@@ -85,14 +91,13 @@ def main() -> None:
     others = values[choosing:]
     deposits = [false_deposits(array, threshold) for array in others]
     figures |= {
-        "threshold": threshold,
         "fields without tumour that chose nothing": len(others),
         "their area, mm²": round(_area_mm2(others), 2),
         "fields of these with a false deposit": sum(count > 0 for count in deposits),
         "false deposits on them": sum(deposits),
         "highest value on them": round(float(max(array.max() for array in others)), 3),
         "generator version": GENERATOR_VERSION,
-        "training patches": options.patients * options.patches,
+        "training patches": trained_on,
     }
     options.out.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
@@ -102,12 +107,13 @@ def main() -> None:
         **{name: getattr(spec, name) for name in spec.__slots__} | {"threshold": threshold}
     )
     write_model_spec(final, options.out / "spec.json")
-    with atomic_file(options.out / "training.json") as temporary:
+    with atomic_file(options.out / RECORD) as temporary:
         temporary.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    clock.say(f"threshold {threshold}")
     clock.say(json.dumps(figures, indent=2, ensure_ascii=False))
 
 
-def _fitted(spec: ModelSpec, options: argparse.Namespace, clock: "_Clock") -> TissueNet:
+def _fitted(spec: ModelSpec, options: argparse.Namespace, clock: "_Clock") -> tuple[TissueNet, int]:
     patches = draw_patients(
         range(options.patients),
         options.patches,
@@ -115,19 +121,14 @@ def _fitted(spec: ModelSpec, options: argparse.Namespace, clock: "_Clock") -> Ti
         progress=lambda done: clock.say(f"{done} of {options.patients} patients", every=20),
     )
     clock.say(f"{len(patches.pixels)} patches drawn")
-    return fit_tissue_net(
+    network = fit_tissue_net(
         torch.from_numpy(patches.pixels),
         torch.from_numpy(patches.tumour),
         spec,
         FitSettings(seed=options.seed, epochs=options.epochs),
         lambda done, steps, loss: clock.say(f"step {done} of {steps}: {loss:.3f}", every=100),
     )
-
-
-def _kept(folder: Path) -> TissueNet:
-    network = TissueNet().eval()
-    network.load_state_dict(load_file(folder / WEIGHTS))
-    return network
+    return network, len(patches.pixels)
 
 
 def _figures_on(coverage: np.ndarray, values: np.ndarray) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """``napari-camelyon demo``: a synthetic patient, from slides to stage, in the real window."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -91,7 +90,7 @@ def _film(paths: list[Path], out: Path | None) -> None:
     _rest(shots, "3-lesion-measured")
     viewer.reset_view()
     _rest(shots, "4-patient-staged")
-    _print_patient(view, _truth(paths[0].parent))
+    _print_patient(view, _truth(paths))
     failed = [name for name, node in view.nodes.items() if node.result is None]
     problem = view.nodes[failed[0]].problem if failed else ""
     if out is None:
@@ -116,11 +115,11 @@ class _Screenshots:
         self._viewer.screenshot(str(self._folder / f"{name}.png"), canvas_only=False, flash=False)
 
 
-def _truth(folder: Path) -> dict[str, str]:
+def _truth(paths: list[Path]) -> dict[str, str]:
     """Return the classes that the nodes were generated with, by slide name."""
-    (written,) = folder.glob("*_truth.json")
-    nodes = json.loads(written.read_text(encoding="utf-8"))["nodes"]
-    return {Path(node["slide"]).stem: node["class"] for node in nodes}
+    from napari_camelyon.synthetic import read_truth
+
+    return {Path(node["slide"]).stem: node["class"] for node in read_truth(paths)}
 
 
 def _largest(view: "PatientView") -> str:

@@ -23,7 +23,7 @@ from napari_camelyon.models.triton_import import import_triton_apart
 from napari_camelyon.models.wsinfer import read_wsinfer_spec
 from napari_camelyon.specs import ModelSpec, read_model_spec
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model", "load_model", "load_tissue_net"]
 
 StateDict = dict[str, Tensor]
 
@@ -102,7 +102,7 @@ def load_model(
     """
     if path is None:
         with as_file(files("napari_camelyon.models") / "bundled") as folder:
-            return _load_bundled(folder)
+            return load_tissue_net(folder)
     path = Path(path)
     if path.is_dir():
         return _load_wsinfer(path, spec, tumour_class)
@@ -119,7 +119,11 @@ def load_model(
     return Model(found, module.eval(), path, file_sha256(path))
 
 
-def _load_bundled(folder: Path) -> Model:
+def load_tissue_net(folder: Path) -> Model:
+    """Load a `TissueNet` from a folder as ``scripts/train_bundled_model.py`` writes it.
+
+    Raises `ModelError` where weights or specification are missing or damaged.
+    """
     weights = folder / "model.safetensors"
     module = TissueNet()
     _load_into(module, _read_state_dict(weights), weights)

@@ -18,6 +18,7 @@ from napari_camelyon.synthetic.patient import (
     make_patient,
     outlines_of,
     plan_patient,
+    read_truth,
     write_patient,
 )
 from napari_camelyon.synthetic.scanners import CENTRES, Centre
@@ -39,6 +40,7 @@ __all__ = [
     "outlines_of",
     "paint_tile",
     "plan_patient",
+    "read_truth",
     "tumour_mask",
     "write_node_slide",
     "write_outlines",

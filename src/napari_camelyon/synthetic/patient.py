@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ __all__ = [
     "make_patient",
     "outlines_of",
     "plan_patient",
+    "read_truth",
     "write_patient",
 ]
 
@@ -207,6 +209,13 @@ def cached_patient(seed: int = 0, progress: Callable[[float], None] | None = Non
 def outlines_of(slides: list[Path]) -> list[Path]:
     """Return the outlines that lie beside generated slides; there are none without tumour."""
     return [path for slide in slides if (path := slide.with_suffix(".xml")).exists()]
+
+
+def read_truth(slides: list[Path]) -> list[dict[str, Any]]:
+    """Return what is true of generated slides: ``class``, ``greatest_diameter_um``, ``note``."""
+    (written,) = slides[0].parent.glob("*_truth.json")
+    nodes: list[dict[str, Any]] = json.loads(written.read_text(encoding="utf-8"))["nodes"]
+    return nodes
 
 
 def write_patient(
