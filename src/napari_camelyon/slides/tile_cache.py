@@ -1,0 +1,50 @@
+"""Decoded tiles, the least recently used of which make room for new ones."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TileCache"]
+
+
+class TileCache:
+    """A cache bounded in bytes; any thread may use it.
+
+    Parameters
+    ----------
+    most_bytes : int
+        Tiles are dropped, the least recently used first, before there are more.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._tiles: OrderedDict[Hashable, NDArray[np.uint8]] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all tiles that are held now."""
+        return self._bytes
+
+    def get(self, key: Hashable) -> NDArray[np.uint8] | None:
+        """Return a tile, which is then the most recently used, or None."""
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile is not None:
+                self._tiles.move_to_end(key)
+            return tile
+
+    def put(self, key: Hashable, tile: NDArray[np.uint8]) -> None:
+        """Keep a tile; one larger than the whole cache is not kept."""
+        if tile.nbytes > self.most_bytes:
+            return
+        with self._lock:
+            old = self._tiles.pop(key, None)
+            self._bytes += tile.nbytes - (0 if old is None else old.nbytes)
+            self._tiles[key] = tile
+            while self._bytes > self.most_bytes:
+                self._bytes -= self._tiles.popitem(last=False)[1].nbytes
