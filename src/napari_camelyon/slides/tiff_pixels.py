@@ -66,7 +66,7 @@ def tiff_pixels(path: Path, levels: Sequence[StoredLevel], cache: TileCache) -> 
         if len(fitting) != 1:
             return None
         found.append(fitting[0])
-    return TiffPixels(path, tuple(found), cache)
+    return TiffPixels(path, tuple(found), tuple(level.downsample for level in levels), cache)
 
 
 def _all_pages(tif: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
@@ -107,9 +107,16 @@ def _page(page: tifffile.TiffPage) -> _Page | None:
 class TiffPixels:
     """Reads regions of a TIFF's levels; any thread may read."""
 
-    def __init__(self, path: Path, pages: tuple[_Page, ...], cache: TileCache) -> None:
+    def __init__(
+        self,
+        path: Path,
+        pages: tuple[_Page, ...],
+        downsamples: tuple[float, ...],
+        cache: TileCache,
+    ) -> None:
         self.path = path
         self._pages = pages
+        self._downsamples = downsamples
         self._cache = cache
         self._file: _File | None = _File(path)
         stat = os.fstat(self._file.descriptor)
@@ -142,6 +149,15 @@ class TiffPixels:
                 ]
         return pixels
 
+    def fullest_places(self, level: int, count: int) -> list[tuple[int, int]]:
+        """Return the corners, in pixels of a level, of the tiles that take the most bytes."""
+        page = self._pages[level]
+        fullest = np.argsort(page.sizes)[::-1][:count].tolist()
+        return [
+            (index % page.columns * page.tile_width_px, index // page.columns * page.tile_height_px)
+            for index in fullest
+        ]
+
     def _tile(self, level: int, index: int) -> NDArray[np.uint8] | None:
         page = self._pages[level]
         if page.sizes[index] == 0:
@@ -155,7 +171,13 @@ class TiffPixels:
 
     def _decoded(self, page: _Page, level: int, index: int) -> NDArray[np.uint8]:
         data = self._bytes(page.offsets[index], page.sizes[index])
-        where = f"{self.path} cannot be read: tile {index} of level {level} is damaged"
+        row, column = divmod(index, page.columns)
+        x_px = round(column * page.tile_width_px * self._downsamples[level])
+        y_px = round(row * page.tile_height_px * self._downsamples[level])
+        where = (
+            f"{self.path} cannot be read: level {level} at x={x_px}, y={y_px} "
+            f"({page.tile_width_px} × {page.tile_height_px} px) is damaged"
+        )
         if len(data) < page.sizes[index]:
             raise SlideError(f"{where} (the file ends before it). Fetch the file again.")
         try:

@@ -1,13 +1,18 @@
 """Decoded tiles, the least recently used of which make room for new ones."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TileCache"]
+__all__ = ["DEFAULT_BYTES", "TileCache", "shared_cache"]
+
+DEFAULT_BYTES = 1 << 30
+"""What the shared cache holds unless ``NAPARI_CAMELYON_CACHE_BYTES`` says otherwise."""
 
 
 class TileCache:
@@ -48,3 +53,10 @@ class TileCache:
             self._tiles[key] = tile
             while self._bytes > self.most_bytes:
                 self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+
+
+@cache
+def shared_cache() -> TileCache:
+    """Return the cache that all slides of this process share, viewing and inference alike."""
+    wanted = os.environ.get("NAPARI_CAMELYON_CACHE_BYTES", "")
+    return TileCache(int(wanted) if wanted.isdecimal() else DEFAULT_BYTES)
