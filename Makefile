@@ -14,12 +14,14 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test lint test-core test-gui install system-libraries docs clean
+.PHONY: demo test lint test-core test-gui test-staged install system-libraries docs clean
 
 demo: install
 	$(BIN)/napari-camelyon demo
 
-test: lint test-core test-gui
+# The window tests leave a core idle, which generates the patients to be staged meanwhile.
+test: lint test-core
+	$(MAKE) -j2 test-gui test-staged
 
 lint: install
 	$(BIN)/ruff check .
@@ -30,10 +32,13 @@ lint: install
 # Windows under one screen disturb each other, so what shows napari runs alone. The tests of a file
 # stay in one process: some share what takes a minute to generate.
 test-core: install
-	$(BIN)/python -m pytest -m "not gui" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not gui and not staged" -n 2 --dist loadfile
 
 test-gui: install
 	$(BIN)/python -m pytest -m gui
+
+test-staged: install
+	$(BIN)/python -m pytest -m staged
 
 # The reference is made from the source text, so this installs neither torch nor Qt.
 docs: $(DOCS_INSTALLED)

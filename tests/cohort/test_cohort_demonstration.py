@@ -8,6 +8,8 @@ from napari_camelyon.cohort import PredictRequest, predict_to_folder
 from napari_camelyon.staging import stage_patient
 from napari_camelyon.synthetic import make_patient
 
+pytestmark = pytest.mark.staged
+
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_each_node_and_the_patient_are_staged_as_generated(seed, tmp_path):

@@ -27,11 +27,11 @@ class FitSettings:
         Passes over the patches. Few: longer training raises the score on generated patches and
         lowers it on real ones.
     batch : int
-        Patches a step. Half as many and twice the steps cost the same and fit better than 64.
+        Patches a step.
     rate : float
         Highest learning rate of the one-cycle schedule.
     warm_up : float
-        Share of the steps in which the rate rises. Nothing is learnt before it is high.
+        Share of the steps in which the rate rises.
     decay : float
         Weight decay.
     crop_blocks : int
