@@ -154,8 +154,11 @@ class Slide:
     def close(self) -> None:
         """Let go of the file. Reads that run at this moment finish; later ones raise SlideError."""
         self._backend.close()
-        if isinstance(self._pixels_if_chosen, TiffPixels):
-            self._pixels_if_chosen.close()
+        with self._choosing:
+            if self._pixels_if_chosen is None:
+                self._pixels_if_chosen = self._backend  # which says that it is closed
+            elif isinstance(self._pixels_if_chosen, TiffPixels):
+                self._pixels_if_chosen.close()
 
     @property
     def backend(self) -> str:

@@ -131,6 +131,7 @@ class TiffPixels:
         self, level: int, column: int, row: int, width: int, height: int
     ) -> NDArray[np.uint8]:
         """Read pixels of a level; see `OpenSlideBackend.read_level`."""
+        self._open_file()  # tiles in the cache outlive a slide, which is closed all the same
         page = self._pages[level]
         pixels = np.empty((height, width, 3), np.uint8)
         wide, tall = page.tile_width_px, page.tile_height_px
@@ -195,15 +196,19 @@ class TiffPixels:
         return tile
 
     def _bytes(self, offset: int, size: int) -> bytes:
-        file = self._file  # keeps it open while we read
-        if file is None:
-            raise SlideError(f"{self.path.name} is closed: open it again to read from it.")
+        file = self._open_file()  # the name keeps it open while we read
         try:
             return file.read(offset, size)
         except OSError as error:
             raise SlideError(
                 f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
             ) from error
+
+    def _open_file(self) -> "_File":
+        file = self._file
+        if file is None:
+            raise SlideError(f"{self.path.name} is closed: open it again to read from it.")
+        return file
 
 
 class _File:
