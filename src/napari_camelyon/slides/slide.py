@@ -2,11 +2,12 @@
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,14 @@ from napari_camelyon.geometry import Mpp, slide_to_level
 from napari_camelyon.slides.levels import Level, true_levels
 from napari_camelyon.slides.mpp import choose_mpp
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
+from napari_camelyon.slides.proof import is_proven_equal
 from napari_camelyon.slides.resample import read_downsampled, resize_box
+from napari_camelyon.slides.tiff_pixels import TiffPixels, tiff_pixels
+from napari_camelyon.slides.tile_cache import shared_cache
 
-__all__ = ["Slide", "is_slide", "open_slide"]
+__all__ = ["Backend", "Slide", "is_slide", "open_slide"]
+
+Backend = Literal["auto", "openslide", "tiff"]
 
 # Formats whose pixels lie in other files than the one that is opened: hashing that file alone
 # would give the same fingerprint to different slides, or different ones to the same.
@@ -37,7 +43,12 @@ def is_slide(path: Path | str) -> bool:
         return False
 
 
-def open_slide(path: Path | str, *, mpp: float | tuple[float, float] | None = None) -> "Slide":
+def open_slide(
+    path: Path | str,
+    *,
+    mpp: float | tuple[float, float] | None = None,
+    backend: Backend = "auto",
+) -> "Slide":
     """Open a whole-slide image.
 
     Parameters
@@ -46,6 +57,10 @@ def open_slide(path: Path | str, *, mpp: float | tuple[float, float] | None = No
         A slide file, or a folder with the DICOM files of one slide.
     mpp : float or tuple of float, optional
         Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what the file states.
+    backend : str
+        What reads the pixels: "openslide"; "tiff", which decodes a TIFF's tiles directly and is
+        several times as fast; or "auto": the latter for files where it gives the same pixels,
+        which is tried out at the first reading of a file that is not known (`slides.proof`).
 
     Returns
     -------
@@ -57,7 +72,7 @@ def open_slide(path: Path | str, *, mpp: float | tuple[float, float] | None = No
     SlideError
         There is no such file, it is no slide, it is damaged, or `mpp` cannot be right.
     """
-    return Slide(Path(path), mpp)
+    return Slide(Path(path), mpp, backend)
 
 
 class Slide:
@@ -92,10 +107,16 @@ class Slide:
         Longer side of the file's tiles at level 0; 256 when the file does not say.
     """
 
-    def __init__(self, path: Path, mpp: float | tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mpp: float | tuple[float, float] | None = None,
+        backend: Backend = "auto",
+    ) -> None:
         self.path = path.expanduser().absolute()
         self.name = self.path.name if self.path.is_dir() else self.path.stem
         self._given_mpp = mpp
+        self._wanted_backend = backend
         self._backend = OpenSlideBackend(_file_to_open(self.path))
         self.properties: Mapping[str, str] = self._backend.properties
         self.vendor = self.properties.get("openslide.vendor", "unknown")
@@ -108,12 +129,16 @@ class Slide:
         self.bounds_px = _bounds(self.properties, self.width_px, self.height_px)
         first = self._backend.levels[0]
         self.tile_px = max(first.tile_width_px, first.tile_height_px) or 256
+        self._choosing = threading.Lock()
+        self._pixels_if_chosen: OpenSlideBackend | TiffPixels | None = None
 
     def __repr__(self) -> str:
         return f"<Slide {self.name}: {self.width_px} × {self.height_px} px, {self.vendor}>"
 
     def __reduce__(self) -> tuple[Callable[..., "Slide"], tuple[Path]]:
-        return functools.partial(open_slide, mpp=self._given_mpp), (self.path,)
+        return functools.partial(open_slide, mpp=self._given_mpp, backend=self._wanted_backend), (
+            self.path,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +154,42 @@ class Slide:
     def close(self) -> None:
         """Let go of the file. Reads that run at this moment finish; later ones raise SlideError."""
         self._backend.close()
+        with self._choosing:
+            if self._pixels_if_chosen is None:
+                self._pixels_if_chosen = self._backend  # which says that it is closed
+            elif isinstance(self._pixels_if_chosen, TiffPixels):
+                self._pixels_if_chosen.close()
+
+    @property
+    def backend(self) -> str:
+        """What reads the pixels: "openslide" or "tiff"."""
+        return "tiff" if isinstance(self._pixels, TiffPixels) else "openslide"
+
+    @property
+    def _pixels(self) -> OpenSlideBackend | TiffPixels:
+        if self._pixels_if_chosen is None:
+            with self._choosing:
+                if self._pixels_if_chosen is None:
+                    self._pixels_if_chosen = self._choose_pixels()
+        return self._pixels_if_chosen
+
+    def _choose_pixels(self) -> OpenSlideBackend | TiffPixels:
+        if self._wanted_backend == "openslide":
+            return self._backend
+        direct = tiff_pixels(self._backend.path, self._backend.levels, shared_cache())
+        if self._wanted_backend == "tiff":
+            if direct is None:
+                raise SlideError(
+                    f"{self.path.name} is no TIFF whose tiles can be decoded directly: "
+                    'open it with backend="openslide".'
+                )
+            return direct
+        if direct is None:
+            return self._backend
+        if is_proven_equal(self._backend, direct, self.fingerprint):
+            return direct
+        direct.close()
+        return self._backend
 
     @cached_property
     def fingerprint(self) -> str:
@@ -198,11 +259,11 @@ class Slide:
         right = min(column + width_px, stored.width_px)
         bottom = min(row + height_px, stored.height_px)
         if (left, top, right, bottom) == (column, row, column + width_px, row + height_px):
-            return self._backend.read_level(level, column, row, width_px, height_px)
+            return self._pixels.read_level(level, column, row, width_px, height_px)
         pixels = np.full((height_px, width_px, 3), 255, dtype=np.uint8)
         if left < right and top < bottom:
             pixels[top - row : bottom - row, left - column : right - column] = (
-                self._backend.read_level(level, left, top, right - left, bottom - top)
+                self._pixels.read_level(level, left, top, right - left, bottom - top)
             )
         return pixels
 

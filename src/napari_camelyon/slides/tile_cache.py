@@ -1,0 +1,62 @@
+"""Decoded tiles, the least recently used of which make room for new ones."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DEFAULT_BYTES", "TileCache", "shared_cache"]
+
+DEFAULT_BYTES = 1 << 30
+"""What the shared cache holds unless ``NAPARI_CAMELYON_CACHE_BYTES`` says otherwise."""
+
+
+class TileCache:
+    """A cache bounded in bytes; any thread may use it.
+
+    Parameters
+    ----------
+    most_bytes : int
+        Tiles are dropped, the least recently used first, before there are more.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._tiles: OrderedDict[Hashable, NDArray[np.uint8]] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all tiles that are held now."""
+        return self._bytes
+
+    def get(self, key: Hashable) -> NDArray[np.uint8] | None:
+        """Return a tile, which is then the most recently used, or None."""
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile is not None:
+                self._tiles.move_to_end(key)
+            return tile
+
+    def put(self, key: Hashable, tile: NDArray[np.uint8]) -> None:
+        """Keep a tile; one larger than the whole cache is not kept."""
+        if tile.nbytes > self.most_bytes:
+            return
+        with self._lock:
+            old = self._tiles.pop(key, None)
+            self._bytes += tile.nbytes - (0 if old is None else old.nbytes)
+            self._tiles[key] = tile
+            while self._bytes > self.most_bytes:
+                self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+
+
+@cache
+def shared_cache() -> TileCache:
+    """Return the cache that all slides of this process share, viewing and inference alike."""
+    wanted = os.environ.get("NAPARI_CAMELYON_CACHE_BYTES", "")
+    return TileCache(int(wanted) if wanted.isdecimal() else DEFAULT_BYTES)
