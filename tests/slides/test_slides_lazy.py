@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides import Level, dask_levels, open_slide
-from napari_camelyon.slides.lazy import DAMAGED_RGB
+from napari_camelyon.slides.pyramid import DAMAGED_RGB
 
 
 class GreySlide:

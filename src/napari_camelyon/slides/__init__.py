@@ -11,11 +11,13 @@ from napari_camelyon.slides.resample import (
     resize_box,
 )
 from napari_camelyon.slides.slide import Slide, is_slide, open_slide
+from napari_camelyon.slides.streaming import SlideStream
 from napari_camelyon.slides.writer import write_slide
 
 __all__ = [
     "Level",
     "Slide",
+    "SlideStream",
     "choose_level",
     "dask_levels",
     "describe",

@@ -1,16 +1,23 @@
-"""What napari has moved or will move, wrapped once.
+"""What napari has moved or will move, and what it has no public name for, wrapped once.
 
 napari 0.9 moved ``viewer.camera`` to ``viewer.scene.camera`` and ``viewer.scale_bar`` to
 ``viewer.canvas.overlays.scale_bar``; the old names warn. When it moves on, this module follows.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 from napari.components.camera import Camera
 from napari.components.overlays import ScaleBarOverlay
 from napari.components.viewer_model import ViewerModel
+from napari.layers import Image
+from napari.layers.utils.layer_utils import compute_multiscale_level_and_corners
 from napari.viewer import Viewer
+from numpy.typing import NDArray
 from qtpy.QtWidgets import QLabel
 
-__all__ = ["calm_activity_indicator", "camera", "canvas_size_px", "scale_bar"]
+__all__ = ["calm_activity_indicator", "camera", "canvas_size_px", "scale_bar", "show_instead"]
 
 
 def camera(viewer: ViewerModel) -> Camera:
@@ -39,3 +46,72 @@ def calm_activity_indicator(viewer: Viewer) -> None:
         movie = label.movie()
         if movie is not None:
             movie.setSpeed(15)
+
+
+def show_instead(
+    layer: Image,
+    levels: Sequence[Any],
+    overview: Callable[[], NDArray[np.uint8]],
+    *,
+    step_px: int,
+    pixel_ratio: Callable[[], float],
+) -> None:
+    """Let a multiscale layer draw other arrays than its data, which stay what they are.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        2-D, RGB, multiscale.
+    levels : sequence of array-like
+        One for each level of the data and of its shape; read by slicing whenever the layer is
+        drawn. Call ``layer.refresh(extent=False)`` when they would give something else.
+    overview : callable
+        Returns the coarsest level, from which the thumbnail in the layer list is made.
+    step_px : int
+        The window that is asked for begins and ends at multiples of it, in pixels of a level, so
+        that a small pan asks for nothing new. napari itself takes whole chunks of the data, which
+        are made for computing and far larger than a screen.
+    pixel_ratio : callable
+        Returns the screen's device pixels per logical pixel: the level is chosen for the former.
+    """
+    state = layer._slicing_state
+    request_class = state._slice_request_class
+    choose_as_napari_does = layer._update_level_and_corners
+
+    def request(**arguments: Any) -> Any:
+        arguments["data_at_data_level"] = levels[arguments["data_level"]]
+        arguments["data_at_thumbnail_level"] = overview()
+        return request_class(**arguments)
+
+    def choose_level_and_corners(
+        data_bbox_int: NDArray[np.int64], shape_threshold: tuple[float, ...], axes: list[int]
+    ) -> None:
+        if layer.locked_data_level is not None or len(axes) != 2:
+            choose_as_napari_does(data_bbox_int, shape_threshold, axes)
+            return
+        level, wanted = compute_multiscale_level_and_corners(
+            data_bbox_int,
+            np.asarray(shape_threshold) * pixel_ratio(),
+            layer.downsample_factors[:, axes],
+        )
+        last = np.asarray(levels[level].shape)[axes] - 1
+        wanted = np.clip(wanted, 0, last)
+        if (wanted[0] == wanted[1]).any():
+            return
+        # The last row and column are included.
+        wanted[0] = wanted[0] // step_px * step_px
+        wanted[1] = np.minimum((wanted[1] // step_px + 1) * step_px - 1, last)
+        known = layer.corner_pixels[:, axes]
+        if (
+            layer.data_level != level
+            or (wanted[0] < known[0]).any()
+            or (wanted[1] > known[1]).any()
+        ):
+            corners = np.zeros((2, layer.ndim), int)
+            corners[:, axes] = wanted
+            layer._data_level, layer.corner_pixels = level, corners
+            layer.refresh(extent=False, thumbnail=False)
+
+    state._slice_request_class = request
+    layer._update_level_and_corners = choose_level_and_corners
+    layer._level_materializer = lambda _level: overview()

@@ -1,14 +1,22 @@
 """A slide as an Image layer: placed in µm, with a scale bar, and fitted into the view."""
 
+from weakref import ref
+
 from napari.components.viewer_model import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import show_warning
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication
 
 from napari_camelyon.geometry import slide_to_layer
-from napari_camelyon.slides import Slide, layer_data
-from napari_camelyon.widgets.napari_compat import camera, scale_bar
+from napari_camelyon.slides import Slide, SlideStream, layer_data
+from napari_camelyon.widgets.napari_compat import camera, scale_bar, show_instead
 
-__all__ = ["add_slide_layer", "show_whole_slide", "slide_layer"]
+__all__ = ["add_slide_layer", "show_whole_slide", "slide_layer", "stream_slide"]
+
+_REFRESH_MS = 40
+"""Pause in which arriving pieces are collected before the layer is drawn again."""
+_STEP_PX = 256
 
 
 def slide_layer(slide: Slide) -> Image:
@@ -22,10 +30,74 @@ def slide_layer(slide: Slide) -> Image:
     Returns
     -------
     napari.layers.Image
-        Multiscale; its world coordinates are µm (pixels if the slide's pixel size is unknown).
+        Multiscale; its world coordinates are µm (pixels if the slide's pixel size is unknown). Its
+        data are exact dask arrays; drawn is what `stream_slide` has.
     """
     levels, arguments, _ = layer_data(slide, tell=show_warning)
-    return Image(levels, **arguments)
+    layer = Image(levels, **arguments)
+    stream_slide(layer, slide)
+    return layer
+
+
+def stream_slide(layer: Image, slide: Slide) -> SlideStream:
+    """Let a slide's layer be drawn at once from what is known, and again as pieces arrive.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        With the data of `slides.layer_data`, which stay as they are.
+    slide : Slide
+
+    Returns
+    -------
+    SlideStream
+        Also kept in the layer's metadata, as ``"stream"``.
+    """
+    redraw = _Redraw(layer)
+    stream = SlideStream(
+        slide,
+        on_arrival=redraw.wanted.emit,
+        on_damage=layer.metadata["napari_camelyon"]["on_damage"],
+    )
+    redraw.stream = stream
+    show_instead(
+        layer, stream.levels, stream.overview, step_px=_STEP_PX, pixel_ratio=_device_pixel_ratio
+    )
+    layer.metadata["napari_camelyon"]["stream"] = stream
+    return stream
+
+
+class _Redraw(QObject):
+    """Draws a layer again some moments after a thread has asked for it."""
+
+    wanted = Signal()
+
+    def __init__(self, layer: Image) -> None:
+        super().__init__()
+        self._layer = ref(layer)
+        self._has_overview = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REFRESH_MS)
+        self._timer.timeout.connect(self._redraw)
+        self.stream: SlideStream | None = None
+        self.wanted.connect(self._start)
+
+    def _start(self) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _redraw(self) -> None:
+        layer = self._layer()
+        if layer is None or self.stream is None:
+            return
+        known, self._has_overview = self._has_overview, self.stream.has_overview
+        layer.refresh(extent=False, highlight=False, thumbnail=not known)
+
+
+def _device_pixel_ratio() -> float:
+    application = QApplication.instance()
+    return 1.0 if application is None else application.devicePixelRatio()
 
 
 def add_slide_layer(viewer: ViewerModel, slide: Slide) -> Image:
