@@ -25,6 +25,7 @@ def layer_data(
         Is given a sentence once, from whichever thread reads, when a part of the file cannot be
         read; that part is shown in magenta.
     """
+    damage = DamageNotice(slide.name, tell)
     arguments: dict[str, Any] = {
         "name": slide.name,
         "multiscale": True,
@@ -32,24 +33,35 @@ def layer_data(
         # Without limits napari reads the whole level to find them.
         "contrast_limits": (0, 255),
         "metadata": {
-            "napari_camelyon": {"slide": slide.name, "kind": "slide", "path": str(slide.path)}
+            "napari_camelyon": {
+                "slide": slide.name,
+                "kind": "slide",
+                "path": str(slide.path),
+                "damage": damage,
+            }
         },
         **world_placement(slide.mpp),
     }
-    return dask_levels(slide, on_damage=_DamageNotice(slide.name, tell)), arguments, "image"
+    return dask_levels(slide, on_damage=damage), arguments, "image"
 
 
-class _DamageNotice:
-    """Tells once that a part of a slide is damaged."""
+class DamageNotice:
+    """Tells once that a part of a slide is damaged, and counts the parts."""
 
     def __init__(self, slide_name: str, tell: Callable[[str], object]) -> None:
         self._slide_name = slide_name
         self._tell = tell
         self._lock = threading.Lock()
-        self._told = False
+        self._told: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """Different parts of the file that could not be read so far."""
+        return len(self._told)
 
     def __call__(self, error: SlideError) -> None:
         with self._lock:
-            first, self._told = not self._told, True
-        if first:
+            is_first = not self._told
+            self._told.add(str(error))
+        if is_first:
             self._tell(f"Part of {self._slide_name} is damaged and shown in magenta. {error}")

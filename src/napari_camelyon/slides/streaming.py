@@ -70,6 +70,9 @@ class SlideStream:
         self._closed = False
         self._lock = threading.Lock()
         self._wanted: deque[_Key] = deque()
+        self._awaited: set[_Key] = set()
+        # What is on the screen stays known, however small the cache is.
+        self._in_view: dict[_Key, NDArray[np.uint8]] = {}
         self._being_read: set[_Key] = set()
         self._threads = 0
         # The coarsest level is what everything falls back on, so no other slide may displace it.
@@ -81,13 +84,10 @@ class SlideStream:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing of what was asked for last."""
-        with self._lock:
-            return not self._wanted and not self._being_read
+        """Whether nothing is missing of the window that was asked for last."""
+        return not self._awaited
 
-    def window(
-        self, level: int, top: int, left: int, bottom: int, right: int
-    ) -> NDArray[np.uint8]:
+    def window(self, level: int, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """Return a window as well as it is known now, and have the missing pieces read.
 
         Parameters
@@ -103,6 +103,7 @@ class SlideStream:
         pixels = np.empty((bottom - top, right - left, 3), np.uint8)
         side = self._side
         missing = []
+        in_view = {}
         for row in range(top // side, (bottom - 1) // side + 1):
             for column in range(left // side, (right - 1) // side + 1):
                 first_row, first_column = max(top, row * side), max(left, column * side)
@@ -113,10 +114,12 @@ class SlideStream:
                 y, x = first_row - row * side, first_column - column * side
                 piece = self._known((level, row, column))
                 if piece is not None:
+                    in_view[level, row, column] = piece
                     into[:] = piece[y : y + into.shape[0], x : x + into.shape[1]]
                 else:
                     missing.append((level, row, column))
                     self._fill_coarsely(into, level, first_row, first_column)
+        self._in_view = in_view
         self._want(missing, level, ((top + bottom) / 2 / side, (left + right) / 2 / side))
         return pixels
 
@@ -142,7 +145,10 @@ class SlideStream:
             self._wanted.clear()
 
     def _known(self, key: _Key) -> NDArray[np.uint8] | None:
-        return self._coarsest.get(key) if self._is_coarsest(key) else self._cache.get((self._token, key))
+        if self._is_coarsest(key):
+            return self._coarsest.get(key)
+        piece = self._in_view.get(key)
+        return self._cache.get((self._token, key)) if piece is None else piece
 
     def _pieces_of(self, level: int) -> Iterator[_Key]:
         rows, columns, _ = self.levels[level].shape
@@ -187,10 +193,10 @@ class SlideStream:
         shift = ahead - level
         coarse = [(ahead, row >> shift, column >> shift) for _, row, column in missing]
         order = dict.fromkeys((*coarse, *missing, *self._pieces_of(last)))
+        unknown = [key for key in order if self._known(key) is None]
         with self._lock:
-            queued = [
-                key for key in order if key not in self._being_read and self._known(key) is None
-            ]
+            self._awaited = set(unknown)
+            queued = [key for key in unknown if key not in self._being_read]
             self._wanted = deque(() if self._closed else queued)
             fresh = max(0, min(len(self._wanted), _THREADS - self._threads))
             self._threads += fresh
@@ -213,7 +219,12 @@ class SlideStream:
                 self._cache.put((self._token, key), piece)
             with self._lock:
                 self._being_read.discard(key)
-            self._on_arrival()
+                is_awaited = key in self._awaited
+                if is_awaited:
+                    self._awaited.discard(key)
+                    self._in_view[key] = piece
+            if is_awaited:
+                self._on_arrival()
             key = self._next()
 
     def _next(self) -> _Key | None:

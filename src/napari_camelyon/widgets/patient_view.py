@@ -35,7 +35,7 @@ from napari_camelyon.tissue import PatchGrid
 from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
-from napari_camelyon.widgets.slide_layer import show_whole_slide, slide_layer
+from napari_camelyon.widgets.slide_layer import show_whole_slide, slide_layer, stream_slide
 
 __all__ = ["NodeView", "PatientView", "patient_view"]
 
@@ -158,6 +158,8 @@ class PatientView:
         with self._arranging_layers():
             for layer in _layers_of(self.viewer, name):
                 self.viewer.layers.remove(layer)
+                if "stream" in _meta(layer):
+                    _meta(layer)["stream"].close()
         if self.shown == name:
             self.shown = None
             if self.nodes:
@@ -371,6 +373,7 @@ class PatientView:
         if meta.get("kind") != "slide" or meta.get("slide") in self.nodes:
             return
         slide = open_slide(str(meta["path"]))
+        stream_slide(layer, slide)
         self.nodes[slide.name] = NodeView(slide)
         with self._arranging_layers():
             self._put_away_shown()

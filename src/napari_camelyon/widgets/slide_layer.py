@@ -56,8 +56,8 @@ def stream_slide(layer: Image, slide: Slide) -> SlideStream:
     redraw = _Redraw(layer)
     stream = SlideStream(
         slide,
-        on_arrival=redraw.wanted.emit,
-        on_damage=layer.metadata["napari_camelyon"]["on_damage"],
+        on_arrival=redraw.ask,
+        on_damage=layer.metadata["napari_camelyon"]["damage"],
     )
     redraw.stream = stream
     show_instead(
@@ -82,6 +82,10 @@ class _Redraw(QObject):
         self._timer.timeout.connect(self._redraw)
         self.stream: SlideStream | None = None
         self.wanted.connect(self._start)
+
+    def ask(self) -> None:
+        """Have the layer drawn again soon; any thread may ask."""
+        self.wanted.emit()
 
     def _start(self) -> None:
         if not self._timer.isActive():
