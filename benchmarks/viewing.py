@@ -23,11 +23,11 @@ from pathlib import Path
 
 import napari
 import numpy as np
+from large_slide import write_large_slide
 from napari.layers import Image
 from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 
-from large_slide import write_large_slide
 from napari_camelyon.slides import Slide, layer_data, open_slide, tiff_pixels
 from napari_camelyon.slides.tile_cache import shared_cache
 from napari_camelyon.widgets.napari_compat import camera
@@ -138,12 +138,9 @@ def _until_sharp(layer: Image) -> tuple[float, float, float]:
         longest = max(longest, now - before)
         if first == 0.0:
             first = now - start
-        stream = layer.metadata["napari_camelyon"].get("stream")
-        if layer.loaded and (stream is None or stream.is_complete):
-            # Once more, for what arrived last; ours waits a moment to collect pieces.
-            end = time.perf_counter()
-            longest = max(longest, _settle(0.06 if stream else 0.0))
-            return first, end - start + (0.04 if stream else 0.0), longest
+        display = layer.metadata["napari_camelyon"].get("display")
+        if layer.loaded and (display is None or display.is_sharp):
+            return first, now - start, longest
         time.sleep(0.001)
 
 

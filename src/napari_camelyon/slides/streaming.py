@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_camelyon.errors import SlideError
-from napari_camelyon.slides.pyramid import PyramidLevel, pyramid_levels
+from napari_camelyon.slides.pyramid import pyramid_levels
 from napari_camelyon.slides.slide import Slide
 from napari_camelyon.slides.tile_cache import TileCache, shared_cache
 
@@ -50,6 +50,14 @@ class SlideStream:
         `pyramid.DAMAGED_RGB`.
     cache : TileCache, optional
         Where pieces are kept; the shared one unless given.
+
+    Attributes
+    ----------
+    slide : Slide
+    levels : tuple of StreamedLevel
+        The levels as arrays, finest first.
+    arrived : int
+        Pieces that came so far while a view was waiting for them.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class SlideStream:
         self._lock = threading.Lock()
         self._wanted: deque[_Key] = deque()
         self._awaited: set[_Key] = set()
+        self.arrived = 0
         # What is on the screen stays known, however small the cache is.
         self._in_view: dict[_Key, NDArray[np.uint8]] = {}
         self._being_read: set[_Key] = set()
@@ -176,9 +185,8 @@ class SlideStream:
             y0, x0 = int(y), int(x)
             part = np.ascontiguousarray(piece[y0 : -int(-bottom // 1), x0 : -int(-right // 1)])
             box = (x - x0, y - y0, right - x0, bottom - y0)
-            into[:] = Image.fromarray(part).resize(
-                (width, height), Image.Resampling.NEAREST, box=box
-            )
+            larger = Image.fromarray(part).resize((width, height), Image.Resampling.NEAREST, box)
+            into[:] = np.asarray(larger)
             return
         into[:] = NOTHING_YET
 
@@ -221,6 +229,7 @@ class SlideStream:
                 self._being_read.discard(key)
                 is_awaited = key in self._awaited
                 if is_awaited:
+                    self.arrived += 1
                     self._awaited.discard(key)
                     self._in_view[key] = piece
             if is_awaited:

@@ -158,8 +158,8 @@ class PatientView:
         with self._arranging_layers():
             for layer in _layers_of(self.viewer, name):
                 self.viewer.layers.remove(layer)
-                if "stream" in _meta(layer):
-                    _meta(layer)["stream"].close()
+                if "display" in _meta(layer):
+                    _meta(layer)["display"].stream.close()
         if self.shown == name:
             self.shown = None
             if self.nodes:

@@ -1,5 +1,6 @@
 """A slide as an Image layer: placed in µm, with a scale bar, and fitted into the view."""
 
+from collections.abc import Callable
 from weakref import ref
 
 from napari.components.viewer_model import ViewerModel
@@ -8,11 +9,19 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
+from napari_camelyon.errors import SlideError
 from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.slides import Slide, SlideStream, layer_data
 from napari_camelyon.widgets.napari_compat import camera, scale_bar, show_instead
 
-__all__ = ["add_slide_layer", "show_whole_slide", "slide_layer", "stream_slide"]
+__all__ = [
+    "SlideDisplay",
+    "add_slide_layer",
+    "show_whole_slide",
+    "slide_layer",
+    "slides_are_sharp",
+    "stream_slide",
+]
 
 _REFRESH_MS = 40
 """Pause in which arriving pieces are collected before the layer is drawn again."""
@@ -39,62 +48,70 @@ def slide_layer(slide: Slide) -> Image:
     return layer
 
 
-def stream_slide(layer: Image, slide: Slide) -> SlideStream:
+def stream_slide(layer: Image, slide: Slide) -> None:
     """Let a slide's layer be drawn at once from what is known, and again as pieces arrive.
 
     Parameters
     ----------
     layer : napari.layers.Image
-        With the data of `slides.layer_data`, which stay as they are.
+        With the data of `slides.layer_data`, which stay as they are. Its metadata get a
+        `SlideDisplay`, as ``"display"``.
     slide : Slide
-
-    Returns
-    -------
-    SlideStream
-        Also kept in the layer's metadata, as ``"stream"``.
     """
-    redraw = _Redraw(layer)
-    stream = SlideStream(
-        slide,
-        on_arrival=redraw.ask,
-        on_damage=layer.metadata["napari_camelyon"]["damage"],
-    )
-    redraw.stream = stream
+    meta = layer.metadata["napari_camelyon"]
+    meta["display"] = display = SlideDisplay(layer, slide, meta["damage"])
+    stream = display.stream
     show_instead(
         layer, stream.levels, stream.overview, step_px=_STEP_PX, pixel_ratio=_device_pixel_ratio
     )
-    layer.metadata["napari_camelyon"]["stream"] = stream
-    return stream
 
 
-class _Redraw(QObject):
-    """Draws a layer again some moments after a thread has asked for it."""
+def slides_are_sharp(viewer: ViewerModel) -> bool:
+    """Tell whether every slide in the viewer is drawn in full detail for the present view."""
+    displays = (layer.metadata.get("napari_camelyon", {}).get("display") for layer in viewer.layers)
+    return all(display.is_sharp for display in displays if display is not None)
 
-    wanted = Signal()
 
-    def __init__(self, layer: Image) -> None:
+class SlideDisplay(QObject):
+    """Draws a slide's layer again, some moments after pieces of it have arrived.
+
+    Attributes
+    ----------
+    stream : SlideStream
+    """
+
+    _arrived = Signal()
+
+    def __init__(
+        self, layer: Image, slide: Slide, on_damage: Callable[[SlideError], None] | None = None
+    ) -> None:
         super().__init__()
         self._layer = ref(layer)
-        self._has_overview = False
+        self._drawn, self._has_overview = 0, False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self._redraw)
-        self.stream: SlideStream | None = None
-        self.wanted.connect(self._start)
+        self._arrived.connect(self._redraw_soon)
+        self.stream = SlideStream(slide, on_arrival=self._tell_arrival, on_damage=on_damage)
 
-    def ask(self) -> None:
-        """Have the layer drawn again soon; any thread may ask."""
-        self.wanted.emit()
+    @property
+    def is_sharp(self) -> bool:
+        """Whether the present view is drawn in full detail."""
+        return self.stream.is_complete and self._drawn == self.stream.arrived
 
-    def _start(self) -> None:
+    def _tell_arrival(self) -> None:
+        self._arrived.emit()  # from a reading thread to the window's
+
+    def _redraw_soon(self) -> None:
         if not self._timer.isActive():
             self._timer.start()
 
     def _redraw(self) -> None:
         layer = self._layer()
-        if layer is None or self.stream is None:
+        if layer is None:
             return
+        self._drawn = self.stream.arrived
         known, self._has_overview = self._has_overview, self.stream.has_overview
         layer.refresh(extent=False, highlight=False, thumbnail=not known)
 
