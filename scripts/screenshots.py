@@ -87,7 +87,10 @@ def walk(seed: int, out: Path) -> None:
 
 def take(viewer: "Viewer", path: Path) -> None:
     """Write a picture of the whole window: as WebP, since tissue has too many colours for PNG."""
+    from napari_camelyon.widgets.slide_layer import slides_are_sharp
+
     wait(400)
+    until(lambda: slides_are_sharp(viewer))
     photograph(viewer).save(path, quality=85, method=6)
     print(f"{path.name}: {path.stat().st_size:,} bytes")
 

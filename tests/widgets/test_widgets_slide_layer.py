@@ -1,5 +1,6 @@
 """A slide in the window: every pixel where world coordinates say, at every zoom."""
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,15 @@ from qtpy.QtWidgets import QApplication
 
 from napari_camelyon.slides import Slide, layer_data, open_slide
 from napari_camelyon.slides.pyramid import DAMAGED_RGB
+from napari_camelyon.slides.streaming import NOTHING_YET
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
-from napari_camelyon.widgets.slide_layer import add_slide_layer, slide_layer, slides_are_sharp
+from napari_camelyon.widgets.patient_view import patient_view
+from napari_camelyon.widgets.slide_layer import (
+    SlideDisplay,
+    add_slide_layer,
+    slide_layer,
+    slides_are_sharp,
+)
 
 MARK_PX = 64
 MARKS_XY = [(104, 80), (2501, 1649), (4889, 3187)]
@@ -193,6 +201,82 @@ def test_damage_is_shown_and_told_once_and_the_window_lives(
         assert "damaged" in notes[0]
         assert "magenta" in notes[0]
         viewer.layers.clear()
+
+
+@pytest.mark.gui
+def test_the_window_never_waits_and_the_data_stay_exact(
+    make_napari_viewer, make_slide, marked_pixels, monkeypatch
+):
+    """While no pixel can be read the window draws, and what it draws is never taken for data."""
+    path = make_slide(marked_pixels, factors=(1, 2, 4, 8), tile_px=256)
+    let_through = threading.Event()
+    read = Slide.read
+
+    def held_up(slide: Slide, *place: int, level: int = 0) -> NDArray[np.uint8]:
+        if threading.current_thread().name == "slide pieces":
+            let_through.wait()
+        return read(slide, *place, level=level)
+
+    monkeypatch.setattr(Slide, "read", held_up)
+    viewer = make_napari_viewer(show=True)
+    with open_slide(path) as slide:
+        layer = add_slide_layer(viewer, slide)
+        scale_bar(viewer).visible = False
+        x_px, y_px = MARKS_XY[1]
+        camera(viewer).center = ((y_px - 0.5) * 0.25, (x_px - 0.5) * 0.25)
+        camera(viewer).zoom = 1 / 0.25
+        QApplication.processEvents()
+        empty = viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+        assert set(np.unique(empty)) <= {0, NOTHING_YET}
+        assert not slides_are_sharp(viewer)
+        window = np.s_[y_px - 40 : y_px + 40, x_px - 40 : x_px + 40]
+        np.testing.assert_array_equal(layer.data[0][window].compute(), marked_pixels[window])
+        let_through.set()
+        shown = screenshot(viewer)
+        height, width = shown.shape[:2]
+        assert (shown[height // 2, width // 2] == (255, 0, 0)).all()
+        thumbnail = layer.thumbnail[..., :3]
+        assert ((thumbnail == 255).all(axis=2)).mean() > 0.5, "the thumbnail came later as well"
+        viewer.layers.clear()
+
+
+@pytest.mark.gui
+def test_a_pan_reads_only_what_is_seen(make_napari_viewer, make_slide, marked_pixels, monkeypatch):
+    places = []
+    read = Slide.read
+
+    def noted(slide: Slide, *place: int, level: int = 0) -> NDArray[np.uint8]:
+        places.append((*place, level))
+        return read(slide, *place, level=level)
+
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(900, 600)
+    with open_slide(make_slide(marked_pixels, factors=(1, 2, 4, 8), tile_px=256)) as slide:
+        add_slide_layer(viewer, slide)
+        look_at(viewer, slide, (1000, 1000), 1)
+        monkeypatch.setattr(Slide, "read", noted)
+        shot = look_at(viewer, slide, (1000, 1000), 1)
+        assert not places
+        height, width = shot.pixels.shape[:2]
+        look_at(viewer, slide, (1600, 1000), 1)
+        pixels_read = sum(w * h for _, _, w, h, level in places if level == 0)
+        assert 0 < pixels_read <= (width + 2 * 512) * (height + 2 * 512)
+        viewer.layers.clear()
+
+
+@pytest.mark.gui
+def test_a_slide_that_napari_opened_is_streamed_as_well(
+    make_napari_viewer, make_slide, marked_pixels
+):
+    viewer = make_napari_viewer(show=True)
+    patient = patient_view(viewer)
+    path = make_slide(marked_pixels, factors=(1, 2, 4, 8), tile_px=256)
+    (layer,) = viewer.open(path, plugin="napari-camelyon")
+    assert isinstance(layer.metadata["napari_camelyon"]["display"], SlideDisplay)
+    shown = screenshot(viewer)
+    assert (shown == 255).all(axis=2).mean() > 0.3
+    patient.remove(path.stem)
+    assert not viewer.layers
 
 
 def test_reader_tuple_carries_place_and_origin(make_slide, marked_pixels):

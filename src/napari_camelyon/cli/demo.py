@@ -111,7 +111,10 @@ class _Screenshots:
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, name: str) -> None:
+        from napari_camelyon.widgets.slide_layer import slides_are_sharp
+
         _let_events_through(400)
+        _wait(self._viewer, lambda: slides_are_sharp(self._viewer))
         self._viewer.screenshot(str(self._folder / f"{name}.png"), canvas_only=False, flash=False)
 
 
