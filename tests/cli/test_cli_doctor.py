@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from napari_camelyon.cli.doctor import Finding, examine, lines, report
+from napari_camelyon.slides.tile_cache import shared_cache
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,8 @@ def broken(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(folder))
         patched.setenv("NAPARI_CAMELYON_CACHE", str(file / "cache"))
+        patched.setenv("NAPARI_CAMELYON_CACHE_BYTES", "2 GB")
+        shared_cache.cache_clear()
         patched.setitem(sys.modules, "bermuda", None)
         patched.setitem(sys.modules, "qtpy.QtWidgets", None)
         patched.setitem(sys.modules, "openslide", None)
@@ -39,6 +42,7 @@ def broken(tmp_path_factory):
         ("fast outlines", "pip install bermuda"),
         ("OpenSlide", "pip install openslide-bin"),
         ("cache folder", "NAPARI_CAMELYON_CACHE"),
+        ("memory for tiles", "whole number of bytes"),
     ],
 )
 def test_what_is_broken_is_found_with_a_way_out(broken, subject, way_out):

@@ -61,7 +61,7 @@ def examine() -> list[Finding]:
     pair, torch_crashes = _torch_pair()
     # What ends a process would end this one as well.
     checks: list[Callable[[], Finding]] = [] if torch_crashes else [_device, _bundled_model]
-    checks += [_openslide, _napari, _qt, _triangulation, _display, _cache]
+    checks += [_openslide, _napari, _qt, _triangulation, _display, _cache, _tile_cache]
     return [_python(), pair, *(check() for check in checks)]
 
 
@@ -239,6 +239,17 @@ def _cache() -> Finding:
     if free < _NEEDED_BYTES:
         return Finding("cache folder", False, f"{text}, which is little. {_CACHE_REMEDY}")
     return Finding("cache folder", True, text)
+
+
+def _tile_cache() -> Finding:
+    from napari_camelyon.slides.tile_cache import shared_cache
+
+    try:
+        most_bytes = shared_cache().most_bytes
+    except CamelyonError as error:
+        return Finding("memory for tiles", False, str(error))
+    text = f"at most {most_bytes / 2**20:,.0f} MiB, shared by viewing and inference"
+    return Finding("memory for tiles", True, f"{text} (NAPARI_CAMELYON_CACHE_BYTES)")
 
 
 def _version(distribution: str) -> str:

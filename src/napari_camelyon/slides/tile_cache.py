@@ -9,6 +9,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_camelyon.errors import SlideError
+
 __all__ = ["DEFAULT_BYTES", "TileCache", "shared_cache"]
 
 DEFAULT_BYTES = 1 << 30
@@ -57,6 +59,17 @@ class TileCache:
 
 @cache
 def shared_cache() -> TileCache:
-    """Return the cache that all slides of this process share, viewing and inference alike."""
-    wanted = os.environ.get("NAPARI_CAMELYON_CACHE_BYTES", "")
-    return TileCache(int(wanted) if wanted.isdecimal() else DEFAULT_BYTES)
+    """Return the cache that all slides of this process share, viewing and inference alike.
+
+    Raises
+    ------
+    SlideError
+        ``NAPARI_CAMELYON_CACHE_BYTES`` is no number of bytes.
+    """
+    wanted = os.environ.get("NAPARI_CAMELYON_CACHE_BYTES", "").strip()
+    if wanted and not wanted.isdecimal():
+        raise SlideError(
+            f"NAPARI_CAMELYON_CACHE_BYTES is {wanted!r}: give a whole number of bytes, such as "
+            f"{DEFAULT_BYTES} for 1 GiB, or leave it unset."
+        )
+    return TileCache(int(wanted) if wanted else DEFAULT_BYTES)
