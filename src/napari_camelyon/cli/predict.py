@@ -203,11 +203,12 @@ def _print_outcome(slides: Sequence[Path], out: Path, outcome: _Outcome) -> None
 def _patients(slides: Sequence[Path], out: Path, rows: Sequence[_Row]) -> "list[PatientResult]":
     """Stage what there is; slides without a result bound the stage from below only."""
     from napari_camelyon.cohort import patient_of_node, stage_nodes
+    from napari_camelyon.slides import slide_name
 
     nodes = [row.node for row in rows]
     named = [node for node in nodes if patient_of_node(node.name) is not None]
     others = [node for node in nodes if patient_of_node(node.name) is None]
-    expected = sum(patient_of_node(_name(path)) is None for path in slides)
+    expected = sum(patient_of_node(slide_name(path)) is None for path in slides)
     name = out.resolve().name
     return [
         *stage_nodes(named, other_patient=name),
@@ -242,15 +243,12 @@ def _shortened(name: str, width: int) -> str:
     return name.ljust(width) if len(name) <= width else f"{name[: width - 1]}…"
 
 
-def _name(path: Path) -> str:
-    """Return the name that the slide at a path has; it need not exist."""
-    return path.name if path.is_dir() else path.stem
-
-
 def _refuse_same_names(slides: Sequence[Path]) -> None:
+    from napari_camelyon.slides import slide_name
+
     seen: dict[str, Path] = {}
     for path in slides:
-        name = _name(path)
+        name = slide_name(path)
         if name in seen:
             raise CamelyonError(
                 f"{seen[name]} and {path} are both named {name}, so the results of one would "

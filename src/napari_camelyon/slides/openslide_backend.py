@@ -1,8 +1,4 @@
-"""Reading pixels of a level through OpenSlide.
-
-A backend knows a file's levels and returns their pixels; where these lie on the slide is the
-business of `Slide`.
-"""
+"""Reading pixels of a level through OpenSlide: the `Source` of most formats."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +10,7 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from napari_camelyon import files
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.levels import StoredLevel
 
@@ -22,6 +19,10 @@ __all__ = ["OpenSlideBackend", "detect_vendor"]
 # OpenSlide itself splits larger regions and cuts the fraction off the parts' places, which shifts
 # them by up to a level-0 pixel where the downsample it assumes is no whole number.
 _LARGEST_READ_PX = 4096
+
+# Formats whose pixels lie in other files than the one that is opened: hashing that file alone
+# would give the same fingerprint to different slides, or different ones to the same.
+_MULTI_FILE_VENDORS = frozenset({"dicom", "hamamatsu", "mirax"})
 
 _Result = TypeVar("_Result")
 
@@ -44,6 +45,7 @@ class OpenSlideBackend:
 
     Attributes
     ----------
+    name : str
     path : Path
     properties : mapping of str to str
     levels : tuple of StoredLevel
@@ -54,6 +56,8 @@ class OpenSlideBackend:
     SlideError
         The file cannot be opened.
     """
+
+    name = "openslide"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,6 +121,13 @@ class OpenSlideBackend:
             lambda handle: _on_white(np.asarray(handle.associated_images[name])),
             f"its {name} image",
         )
+
+    def fingerprint(self) -> str:
+        """Return 32 hexadecimal digits that identify the content. Raises `OSError`."""
+        quickhash = self.properties.get("openslide.quickhash-1")
+        if self.properties.get("openslide.vendor") in _MULTI_FILE_VENDORS and quickhash:
+            return quickhash[:32]
+        return files.fingerprint(self.path)
 
     def close(self) -> None:
         """Let go of the file; reads that run at this moment still finish."""

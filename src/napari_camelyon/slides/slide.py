@@ -12,35 +12,20 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_camelyon import files
 from napari_camelyon.errors import MissingMppError, SlideError
 from napari_camelyon.geometry import Mpp, slide_to_level
 from napari_camelyon.slides.levels import Level, true_levels
 from napari_camelyon.slides.mpp import choose_mpp
-from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
+from napari_camelyon.slides.openslide_backend import OpenSlideBackend
 from napari_camelyon.slides.proof import is_proven_equal
 from napari_camelyon.slides.resample import read_downsampled, resize_box
+from napari_camelyon.slides.source import Source, open_source, slide_name
 from napari_camelyon.slides.tiff_pixels import TiffPixels, tiff_pixels
 from napari_camelyon.slides.tile_cache import shared_cache
 
-__all__ = ["Backend", "Slide", "is_slide", "open_slide"]
+__all__ = ["Backend", "Slide", "open_slide"]
 
 Backend = Literal["auto", "openslide", "tiff"]
-
-# Formats whose pixels lie in other files than the one that is opened: hashing that file alone
-# would give the same fingerprint to different slides, or different ones to the same.
-_MULTI_FILE_VENDORS = frozenset({"dicom", "hamamatsu", "mirax"})
-
-
-def is_slide(path: Path | str) -> bool:
-    """Tell quickly, from the first bytes of the file, whether a path is a slide.
-
-    A folder is one when it holds DICOM files of a slide. Never raises.
-    """
-    try:
-        return detect_vendor(_file_to_open(Path(path))) is not None
-    except (SlideError, OSError):
-        return False
 
 
 def open_slide(
@@ -114,23 +99,23 @@ class Slide:
         backend: Backend = "auto",
     ) -> None:
         self.path = path.expanduser().absolute()
-        self.name = self.path.name if self.path.is_dir() else self.path.stem
+        self.name = slide_name(self.path)
         self._given_mpp = mpp
         self._wanted_backend = backend
-        self._backend = OpenSlideBackend(_file_to_open(self.path))
-        self.properties: Mapping[str, str] = self._backend.properties
+        self._source: Source = open_source(self.path)
+        self.properties: Mapping[str, str] = self._source.properties
         self.vendor = self.properties.get("openslide.vendor", "unknown")
-        self.levels: tuple[Level, ...] = true_levels(self._backend.levels)
+        self.levels: tuple[Level, ...] = true_levels(self._source.levels)
         self.width_px, self.height_px = self.levels[0].width_px, self.levels[0].height_px
         self.mpp: Mpp | None
         self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name)
         self.objective_power = _number(self.properties.get("openslide.objective-power"))
-        self.associated_names = self._backend.associated_names
+        self.associated_names = self._source.associated_names
         self.bounds_px = _bounds(self.properties, self.width_px, self.height_px)
-        first = self._backend.levels[0]
+        first = self._source.levels[0]
         self.tile_px = max(first.tile_width_px, first.tile_height_px) or 256
         self._choosing = threading.Lock()
-        self._pixels_if_chosen: OpenSlideBackend | TiffPixels | None = None
+        self._pixels_if_chosen: Source | TiffPixels | None = None
 
     def __repr__(self) -> str:
         return f"<Slide {self.name}: {self.width_px} × {self.height_px} px, {self.vendor}>"
@@ -153,30 +138,30 @@ class Slide:
 
     def close(self) -> None:
         """Let go of the file. Reads that run at this moment finish; later ones raise SlideError."""
-        self._backend.close()
+        self._source.close()
         with self._choosing:
             if self._pixels_if_chosen is None:
-                self._pixels_if_chosen = self._backend  # which says that it is closed
+                self._pixels_if_chosen = self._source  # which says that it is closed
             elif isinstance(self._pixels_if_chosen, TiffPixels):
                 self._pixels_if_chosen.close()
 
     @property
     def backend(self) -> str:
-        """What reads the pixels: "openslide" or "tiff"."""
-        return "tiff" if isinstance(self._pixels, TiffPixels) else "openslide"
+        """What reads the pixels: "tiff", or the `Source.name` of the slide's format."""
+        return self._pixels.name
 
     @property
-    def _pixels(self) -> OpenSlideBackend | TiffPixels:
+    def _pixels(self) -> Source | TiffPixels:
         if self._pixels_if_chosen is None:
             with self._choosing:
                 if self._pixels_if_chosen is None:
                     self._pixels_if_chosen = self._choose_pixels()
         return self._pixels_if_chosen
 
-    def _choose_pixels(self) -> OpenSlideBackend | TiffPixels:
-        if self._wanted_backend == "openslide":
-            return self._backend
-        direct = tiff_pixels(self._backend.path, self._backend.levels, shared_cache())
+    def _choose_pixels(self) -> Source | TiffPixels:
+        if self._wanted_backend == "openslide" or not isinstance(self._source, OpenSlideBackend):
+            return self._source
+        direct = tiff_pixels(self._source.path, self._source.levels, shared_cache())
         if self._wanted_backend == "tiff":
             if direct is None:
                 raise SlideError(
@@ -185,20 +170,17 @@ class Slide:
                 )
             return direct
         if direct is None:
-            return self._backend
-        if is_proven_equal(self._backend, direct, self.fingerprint):
+            return self._source
+        if is_proven_equal(self._source, direct, self.fingerprint):
             return direct
         direct.close()
-        return self._backend
+        return self._source
 
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that identify the slide's content, also after a move."""
-        quickhash = self.properties.get("openslide.quickhash-1")
-        if self.vendor in _MULTI_FILE_VENDORS and quickhash:
-            return quickhash[:32]
         try:
-            return files.fingerprint(self._backend.path)
+            return self._source.fingerprint()
         except OSError as error:
             raise SlideError(
                 f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
@@ -307,24 +289,7 @@ class Slide:
         if name not in self.associated_names:
             known = ", ".join(self.associated_names) or "none"
             raise SlideError(f"{self.path.name} has no image named {name!r} (it has: {known}).")
-        return self._backend.associated(name)
-
-
-def _file_to_open(path: Path) -> Path:
-    if path.is_dir():
-        first = next((file for file in sorted(path.glob("*.dcm")) if detect_vendor(file)), None)
-        if first is None:
-            raise SlideError(
-                f"{path} is a folder without the DICOM files of a slide: choose a slide file."
-            )
-        return first
-    try:
-        with path.open("rb"):
-            return path
-    except FileNotFoundError as error:
-        raise SlideError(f"There is no slide {path}: check the name.") from error
-    except OSError as error:
-        raise SlideError(f"{path} cannot be opened ({error.strerror}).") from error
+        return self._source.associated(name)
 
 
 def _bounds(

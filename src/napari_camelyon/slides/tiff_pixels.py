@@ -107,6 +107,8 @@ def _page(page: tifffile.TiffPage) -> _Page | None:
 class TiffPixels:
     """Reads regions of a TIFF's levels; any thread may read."""
 
+    name = "tiff"
+
     def __init__(
         self,
         path: Path,
@@ -130,7 +132,7 @@ class TiffPixels:
     def read_level(
         self, level: int, column: int, row: int, width: int, height: int
     ) -> NDArray[np.uint8]:
-        """Read pixels of a level; see `OpenSlideBackend.read_level`."""
+        """Read pixels of a level; see `Source.read_level`."""
         self._open_file()  # tiles in the cache outlive a slide, which is closed all the same
         page = self._pages[level]
         pixels = np.empty((height, width, 3), np.uint8)
