@@ -11,8 +11,9 @@ import openslide
 from numpy.typing import NDArray
 
 from napari_camelyon import files
-from napari_camelyon.errors import SlideError
+from napari_camelyon.errors import DamagedSlideError, SlideError
 from napari_camelyon.slides.levels import StoredLevel
+from napari_camelyon.slides.open_file import FileIdentity, identity_of, say_if_replaced
 
 __all__ = ["OpenSlideBackend", "detect_vendor"]
 
@@ -50,6 +51,8 @@ class OpenSlideBackend:
     properties : mapping of str to str
     levels : tuple of StoredLevel
     associated_names : tuple of str
+    identity : FileIdentity
+        Of the file that was opened; another one may lie at its path later.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class OpenSlideBackend:
         self.path = path
         self._lock = threading.Lock()
         self._closed = False
+        self.identity = _identity(path)
         handle = _open(path)
         self._handle: openslide.OpenSlide | None = handle
         try:
@@ -84,7 +88,13 @@ class OpenSlideBackend:
             raise SlideError(_cannot_open(path, error)) from error
 
     def read_level(
-        self, level: int, column: int, row: int, width: int, height: int
+        self,
+        level: int,
+        column: int,
+        row: int,
+        width: int,
+        height: int,
+        out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """Read pixels of a level.
 
@@ -97,6 +107,8 @@ class OpenSlideBackend:
             returned is then off by at most half a level-0 pixel, and slightly smoothed.
         width, height : int
             Size in pixels of the level; the region must lie within the level.
+        out : ndarray of uint8, shape (height, width, 3), optional
+            To be filled and returned.
 
         Returns
         -------
@@ -105,29 +117,37 @@ class OpenSlideBackend:
 
         Raises
         ------
+        DamagedSlideError
+            A tile in the region is damaged.
         SlideError
-            A tile in the region is damaged, or the file is gone.
+            The file is gone or was replaced, or this is closed.
         """
-        pixels = np.empty((height, width, 3), dtype=np.uint8)
+        pixels = np.empty((height, width, 3), dtype=np.uint8) if out is None else out
         for top in range(0, height, _LARGEST_READ_PX):
             for left in range(0, width, _LARGEST_READ_PX):
                 part = pixels[top : top + _LARGEST_READ_PX, left : left + _LARGEST_READ_PX]
-                part[:] = self._read_part(level, column + left, row + top, part.shape)
+                self._read_part(level, column + left, row + top, part)
         return pixels
 
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or other image beside the slide, shape (height, width, 3)."""
-        return self._recovering(
-            lambda handle: _on_white(np.asarray(handle.associated_images[name])),
-            f"its {name} image",
-        )
+
+        def read(handle: openslide.OpenSlide) -> NDArray[np.uint8]:
+            rgba = np.asarray(handle.associated_images[name])
+            pixels = np.empty((*rgba.shape[:2], 3), np.uint8)
+            _put_on_white(rgba, pixels)
+            return pixels
+
+        return self._recovering(read, f"its {name} image")
 
     def fingerprint(self) -> str:
         """Return 32 hexadecimal digits that identify the content. Raises `OSError`."""
         quickhash = self.properties.get("openslide.quickhash-1")
         if self.properties.get("openslide.vendor") in _MULTI_FILE_VENDORS and quickhash:
             return quickhash[:32]
-        return files.fingerprint(self.path)
+        found = files.fingerprint(self.path)
+        say_if_replaced(self.path, self.identity)
+        return found
 
     def close(self) -> None:
         """Let go of the file; reads that run at this moment still finish."""
@@ -135,26 +155,22 @@ class OpenSlideBackend:
             self._closed = True
             self._handle = None
 
-    def _read_part(
-        self, level: int, column: int, row: int, shape: tuple[int, ...]
-    ) -> NDArray[np.uint8]:
-        height, width = shape[:2]
+    def _read_part(self, level: int, column: int, row: int, into: NDArray[np.uint8]) -> None:
+        height, width = into.shape[:2]
         stored = self.levels[level]
         x_px, y_px = round(column * stored.downsample), round(row * stored.downsample)
 
-        def read(handle: openslide.OpenSlide) -> NDArray[np.uint8]:
+        def read(handle: openslide.OpenSlide) -> None:
             rgba = np.array(handle.read_region((x_px, y_px), level, (width, height)))
             # Placed between pixels, the last ones reach beyond the level's edge by a fraction and
             # come out as partly transparent; their colour is right all the same.
-            if column + width == stored.width_px:
+            if column + width == stored.width_px and x_px != column * stored.downsample:
                 _make_opaque(rgba[:, -1])
-            if row + height == stored.height_px:
+            if row + height == stored.height_px and y_px != row * stored.downsample:
                 _make_opaque(rgba[-1])
-            return _on_white(rgba)
+            _put_on_white(rgba, into)
 
-        return self._recovering(
-            read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)"
-        )
+        self._recovering(read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)")
 
     def _recovering(self, read: Callable[[openslide.OpenSlide], _Result], what: str) -> _Result:
         with self._lock:
@@ -166,11 +182,13 @@ class OpenSlideBackend:
                 return read(shared)
             except openslide.OpenSlideError:
                 self._replace(shared, None)
+        # What the dead handle had open is lost, and another file may lie at the path by now.
+        say_if_replaced(self.path, self.identity)
         own = _open(self.path)
         try:
             result = read(own)
         except openslide.OpenSlideError as error:
-            raise SlideError(
+            raise DamagedSlideError(
                 f"{self.path} cannot be read: {what} is damaged ({error}). "
                 "Compare the file with its original or fetch it again."
             ) from error
@@ -210,11 +228,18 @@ def _make_opaque(edge: NDArray[np.uint8]) -> None:
     alpha[alpha > 0] = 255
 
 
-def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _put_on_white(rgba: NDArray[np.uint8], into: NDArray[np.uint8]) -> None:
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
-        return rgba[..., :3]
+        into[:] = rgba[..., :3]
+        return
     # Rounded to the nearest: colour × alpha + white × (1 − alpha).
     colour = rgba[..., :3].astype(np.uint16)
-    blended = (colour * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127) // 255
-    return blended.astype(np.uint8)
+    into[:] = (colour * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127) // 255
+
+
+def _identity(path: Path) -> FileIdentity:
+    try:
+        return identity_of(path)
+    except OSError as error:
+        raise SlideError(f"{path} cannot be opened ({error.strerror}).") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,11 @@ from napari_camelyon.slides.mpp import choose_mpp
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
 from napari_camelyon.slides.proof import is_proven_equal
 from napari_camelyon.slides.resample import read_downsampled, resize_box
-from napari_camelyon.slides.source import Source, open_source, slide_name
+from napari_camelyon.slides.source import Backend, Source, open_source, slide_name
 from napari_camelyon.slides.tiff_pixels import TiffPixels, tiff_pixels
 from napari_camelyon.slides.tile_cache import shared_cache
 
 __all__ = ["Backend", "Slide", "open_slide"]
-
-Backend = Literal["auto", "openslide", "tiff"]
 
 
 def open_slide(
@@ -102,7 +100,7 @@ class Slide:
         self.name = slide_name(self.path)
         self._given_mpp = mpp
         self._wanted_backend = backend
-        self._source: Source = open_source(self.path)
+        self._source: Source = open_source(self.path, backend)
         self.properties: Mapping[str, str] = self._source.properties
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.levels: tuple[Level, ...] = true_levels(self._source.levels)
@@ -161,7 +159,8 @@ class Slide:
     def _choose_pixels(self) -> Source | TiffPixels:
         if self._wanted_backend == "openslide" or not isinstance(self._source, OpenSlideBackend):
             return self._source
-        direct = tiff_pixels(self._source.path, self._source.levels, shared_cache())
+        source = self._source
+        direct = tiff_pixels(source.path, source.identity, source.levels, shared_cache())
         if self._wanted_backend == "tiff":
             if direct is None:
                 raise SlideError(

@@ -13,7 +13,8 @@ Note 1.
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ _MOST_TEXT_BYTES = 1 << 25
 """Of one description: OME-XML of large experiments reaches megabytes."""
 
 _SUB_DIRECTORIES = 330
+
+_Order = Literal["<", ">"]
 
 # Field types (TIFF 6.0, section 2; BigTIFF): the letter of the struct module, bytes a value.
 _ASCII = 2
@@ -72,12 +75,15 @@ class Directory:
 
     Attributes
     ----------
+    place : int
+        Where it lies in the file, bytes.
     children : tuple of Directory
         Its sub-directories, in the order of the tag that lists them.
     """
 
+    place: int
     _file: OpenFile
-    _order: str
+    _order: _Order
     _fields: Mapping[int, _Field]
     children: tuple["Directory", ...] = ()
 
@@ -175,7 +181,7 @@ def read_directories(file: OpenFile) -> tuple[Directory, ...] | None:
 class _Layout:
     """How the numbers of classic and of big TIFFs are stored."""
 
-    order: str
+    order: _Order
     big: bool
     first: int
 
@@ -185,7 +191,8 @@ class _Layout:
 
 
 def _layout(head: bytes) -> _Layout | None:
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    orders: dict[bytes, _Order] = {b"II": "<", b"MM": ">"}
+    order = orders.get(head[:2])
     if order is None or len(head) < 8:
         return None
     version = struct.unpack_from(f"{order}H", head, 2)[0]
@@ -211,14 +218,17 @@ class _Reader:
             found = self._directory(place)
             if found is None:
                 return
-            fields, place = found
-            bare = Directory(self._file, self._layout.order, fields)
+            fields, following = found
+            bare = Directory(place, self._file, self._layout.order, fields)
             children = []
             for child_place in bare.numbers(_SUB_DIRECTORIES, most=_MOST_CHILDREN):
                 child = self._directory(child_place)
                 if child is not None:
-                    children.append(Directory(self._file, self._layout.order, child[0]))
-            yield Directory(self._file, self._layout.order, fields, tuple(children))
+                    children.append(
+                        Directory(child_place, self._file, self._layout.order, child[0])
+                    )
+            yield replace(bare, children=tuple(children))
+            place = following
 
     def _directory(self, place: int) -> tuple[dict[int, _Field], int] | None:
         """Read a directory; return its fields and the place of the next."""

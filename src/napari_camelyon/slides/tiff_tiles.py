@@ -30,14 +30,14 @@ _APERIO_YCBCR, _APERIO_RGB, _JPEG_2000 = 33003, 33005, 34712
 _JPEG_2000_KINDS = frozenset({_APERIO_YCBCR, _APERIO_RGB, _JPEG_2000})
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _HORIZONTAL_PREDICTOR = 2
-_ASSOCIATED_ALPHA = 1
+_UNASSOCIATED_ALPHA = 2
 
 _MOST_JPEG_SCANS = 64
 """A progressive JPEG has about ten; each costs a pass over the tile, however few its bytes."""
 _MOST_JPEG_2000_PARTS = 1024
 """Parts ("tiles") and layers of one JPEG 2000 tile: memory is taken for all of them beforehand."""
 
-_DECOMPRESS: dict[int, Callable[..., bytes]] = {
+_DECOMPRESS: dict[int, Callable[..., bytes | bytearray]] = {
     _LZW: imagecodecs.lzw_decode,
     _DEFLATE: imagecodecs.zlib_decode,
     _OLD_DEFLATE: imagecodecs.zlib_decode,
@@ -56,6 +56,8 @@ class TiffPage:
 
     Attributes
     ----------
+    place : int
+        Of its directory in the file, bytes.
     width_px, height_px : int
     tile_width_px, tile_height_px : int
     tiled : bool
@@ -70,6 +72,7 @@ class TiffPage:
         RuntimeError or struct.error for damaged data, and takes no more memory than a tile does.
     """
 
+    place: int
     width_px: int
     height_px: int
     tile_width_px: int
@@ -82,9 +85,20 @@ class TiffPage:
     decode: Callable[[Sequence[bytes], int], Pixels]
 
     @property
+    def blended(self) -> bool:
+        """Whether pixels are partly transparent, and given over white."""
+        return self.samples == 4
+
+    @property
     def columns(self) -> int:
         """Number of tiles in a row."""
         return -(-self.width_px // self.tile_width_px)
+
+    def rows_of(self, index: int) -> int:
+        """Rows of pixels in a tile: fewer in the last strip, while tiles are always whole."""
+        if self.tiled:
+            return self.tile_height_px
+        return min(self.tile_height_px, self.height_px - index * self.tile_height_px)
 
     @property
     def largest_data_bytes(self) -> int:
@@ -132,6 +146,7 @@ def tiff_page(directory: Directory) -> TiffPage:
             "damaged or cut off"
         )
     return TiffPage(
+        directory.place,
         width,
         height,
         tile_width,
@@ -185,12 +200,12 @@ def _decoder(
         )
     else:
         raise UnsupportedTiffError(f"its compression ({compression}) is not known")
-    extra = directory.number(338, 0)
     return partial(
         _to_rgb,
         unpack=unpack,
         inverted=photometric == _WHITE_IS_ZERO,
-        premultiplied=extra == _ASSOCIATED_ALPHA,
+        # As libtiff does, which takes an unspecified fourth sample for this alpha.
+        premultiplied=directory.number(338, 0) != _UNASSOCIATED_ALPHA,
     )
 
 
@@ -223,17 +238,23 @@ def _to_rgb(
 
 
 def _over_white(pixels: Pixels, *, premultiplied: bool) -> Pixels:
-    colour, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    """Lay pixels over white, rounded as on the way through libtiff and OpenSlide's binding.
+
+    libtiff multiplies, the binding divides, and `OpenSlideBackend` blends.
+    """
+    alpha = pixels[..., 3:].astype(np.uint16)
+    colour = pixels[..., :3].astype(np.uint16)
     if not premultiplied:
         colour = (colour * alpha + 127) // 255
-    return np.minimum(colour + (255 - alpha), 255).astype(np.uint8)
+    colour = np.minimum(255 * colour // np.maximum(alpha, 1), 255)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _unpack_plain(
     data: bytes,
     rows: int,
     *,
-    decompress: Callable[..., bytes] | None,
+    decompress: Callable[..., bytes | bytearray] | None,
     predicted: bool,
     shape: tuple[int, int],
 ) -> Pixels:
@@ -243,7 +264,7 @@ def _unpack_plain(
         raise ValueError(f"it holds {len(plain)} of {size} bytes")
     pixels = np.frombuffer(plain, np.uint8, size).reshape(rows, *shape)
     if predicted:
-        return np.cumsum(pixels, axis=1, dtype=np.uint8)
+        pixels = np.cumsum(pixels, axis=1, dtype=np.uint8)
     return pixels
 
 
@@ -269,7 +290,7 @@ def _unpack_jpeg(
 
 def _unpack_jpeg_2000(data: bytes, rows: int, *, ycbcr: bool, shape: tuple[int, int]) -> Pixels:
     _check_jpeg_2000(data, rows, *shape)
-    pixels = imagecodecs.jpeg2k_decode(data)
+    pixels: Pixels = imagecodecs.jpeg2k_decode(data)
     if pixels.shape != (rows, *shape) or pixels.dtype != np.uint8:
         raise ValueError(f"it holds {pixels.dtype} of shape {pixels.shape}")
     return _ycbcr_to_rgb(pixels) if ycbcr else pixels
@@ -296,13 +317,20 @@ def _check_jpeg_2000(data: bytes, rows: int, width: int, samples: int) -> None:
         raise ValueError("its JPEG 2000 image has too many layers")
 
 
+_CHROMA = np.arange(256) - 128.0
+# BT.601 as JFIF 1.02 gives it, green in fixed point, each rounded as OpenSlide does: the pixels
+# have to be its very own.
+_RED = np.copysign(np.floor(np.abs(1.402 * _CHROMA) + 0.5), _CHROMA).astype(np.int32)
+_BLUE = np.copysign(np.floor(np.abs(1.772 * _CHROMA) + 0.5), _CHROMA).astype(np.int32)
+_GREEN_OF_BLUE = np.rint(65536 * (0.5 - 0.34414 * _CHROMA)).astype(np.int32)
+_GREEN_OF_RED = np.rint(65536 * -0.71414 * _CHROMA).astype(np.int32)
+
+
 def _ycbcr_to_rgb(pixels: Pixels) -> Pixels:
-    """Convert as JFIF 1.02 defines it, in fixed point of 16 bits as libjpeg and OpenSlide do."""
-    luma, blue, red = (pixels[..., index].astype(np.int32) for index in range(3))
-    blue, red = blue - 128, red - 128
-    half = 1 << 15
+    luma = pixels[..., 0].astype(np.int32)
+    blue, red = pixels[..., 1], pixels[..., 2]
     rgb = np.empty(pixels.shape, np.int32)
-    rgb[..., 0] = luma + ((91881 * red + half) >> 16)
-    rgb[..., 1] = luma + ((-22554 * blue - 46802 * red + half) >> 16)
-    rgb[..., 2] = luma + ((116130 * blue + half) >> 16)
+    rgb[..., 0] = luma + _RED[red]
+    rgb[..., 1] = luma + ((_GREEN_OF_BLUE[blue] + _GREEN_OF_RED[red]) >> 16)
+    rgb[..., 2] = luma + _BLUE[blue]
     return np.clip(rgb, 0, 255).astype(np.uint8)
