@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QApplication
 
 from napari_camelyon.slides import Slide, layer_data, open_slide
-from napari_camelyon.slides.lazy import DAMAGED_RGB
+from napari_camelyon.slides.slide import DAMAGED_RGB
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.slide_layer import add_slide_layer, slide_layer
 

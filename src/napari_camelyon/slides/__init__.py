@@ -10,11 +10,12 @@ from napari_camelyon.slides.resample import (
     read_resampled,
     resize_box,
 )
-from napari_camelyon.slides.slide import Slide, open_slide
+from napari_camelyon.slides.slide import Damage, Slide, open_slide
 from napari_camelyon.slides.source import is_slide, slide_name
 from napari_camelyon.slides.writer import write_slide
 
 __all__ = [
+    "Damage",
     "Level",
     "Slide",
     "choose_level",

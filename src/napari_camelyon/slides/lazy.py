@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.resample import read_downsampled
-from napari_camelyon.slides.slide import Slide
+from napari_camelyon.slides.slide import DAMAGED_RGB, Damage, Slide
 
 __all__ = ["dask_levels"]
 
@@ -27,9 +27,6 @@ COARSEST_PX = 1024
 
 _CHUNK_PX = 512
 """Wanted side of a chunk: smaller ones cost more in the graph than they save in reading."""
-
-DAMAGED_RGB = (255, 0, 255)
-"""Colour of what cannot be read: magenta-like tones do not fill 256-pixel squares in tissue."""
 
 
 def dask_levels(
@@ -46,7 +43,7 @@ def dask_levels(
     slide : Slide
         Must stay open for as long as the arrays are used.
     on_damage : callable, optional
-        Called, from whichever thread reads, with the error of each damaged piece; the piece is
+        Called, from whichever thread reads, with the error of each damaged tile; the tile is
         then shown in `DAMAGED_RGB` and everything else as usual. Without it, a damaged
         tile raises SlideError from ``compute()``, so that no analysis mistakes it for pixels.
 
@@ -97,26 +94,26 @@ class _LazyLevel:
         row, column = block_id[0] * self.chunk_px, block_id[1] * self.chunk_px
         height = min(self.chunk_px, self.rows - row)
         width = min(self.chunk_px, self.columns - column)
+        on_damage = self.on_damage
+        if on_damage is None:
+            return self._read(column, row, width, height, None)
         try:
-            return self._read(column, row, width, height)
-        except SlideError:
-            if self.on_damage is None:
-                raise
-        # Again in pieces of the size of the file's tiles, so that the damaged ones alone are lost.
-        pixels = np.empty((height, width, 3), dtype=np.uint8)
-        side = self.slide.tile_px
-        for top in range(0, height, side):
-            for left in range(0, width, side):
-                part = pixels[top : top + side, left : left + side]
-                try:
-                    part[:] = self._read(column + left, row + top, part.shape[1], part.shape[0])
-                except SlideError as error:
-                    part[:] = DAMAGED_RGB
-                    self.on_damage(error)
-        return pixels
+            return self._read(column, row, width, height, lambda damage: on_damage(damage.error))
+        except SlideError as error:  # closed, or gone as a whole
+            on_damage(error)
+            return np.full((height, width, 3), DAMAGED_RGB, np.uint8)
 
-    def _read(self, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
-        return read_downsampled(self.slide, column, row, width, height, factor=self.factor)
+    def _read(
+        self,
+        column: int,
+        row: int,
+        width: int,
+        height: int,
+        on_damage: Callable[[Damage], object] | None,
+    ) -> NDArray[np.uint8]:
+        return read_downsampled(
+            self.slide, column, row, width, height, factor=self.factor, on_damage=on_damage
+        )
 
 
 def _split(length: int, chunk: int) -> tuple[int, ...]:

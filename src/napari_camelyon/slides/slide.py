@@ -3,7 +3,8 @@
 import functools
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_camelyon.errors import MissingMppError, SlideError
+from napari_camelyon.errors import DamagedSlideError, MissingMppError, SlideError
 from napari_camelyon.geometry import Mpp, slide_to_level
 from napari_camelyon.slides.levels import Level, true_levels
 from napari_camelyon.slides.mpp import choose_mpp
@@ -23,7 +24,32 @@ from napari_camelyon.slides.source import Backend, Source, open_source, slide_na
 from napari_camelyon.slides.tiff_pixels import TiffPixels, tiff_pixels
 from napari_camelyon.slides.tile_cache import shared_cache
 
-__all__ = ["Backend", "Slide", "open_slide"]
+__all__ = ["DAMAGED_RGB", "Backend", "Damage", "Slide", "open_slide"]
+
+
+DAMAGED_RGB = (255, 0, 255)
+"""Colour of what cannot be read: magenta-like tones do not fill 256-pixel squares in tissue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A part of a slide that cannot be read.
+
+    Attributes
+    ----------
+    error : DamagedSlideError
+        What is wrong there.
+    x_px, y_px : float
+        Slide point of its top-left corner.
+    width_px, height_px : float
+        Its size in level-0 pixels: of a damaged tile, as far as it was asked for.
+    """
+
+    error: DamagedSlideError
+    x_px: float
+    y_px: float
+    width_px: float
+    height_px: float
 
 
 def open_slide(
@@ -180,6 +206,8 @@ class Slide:
         """32 hexadecimal digits that identify the slide's content, also after a move."""
         try:
             return self._source.fingerprint()
+        except SlideError:
+            raise
         except OSError as error:
             raise SlideError(
                 f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
@@ -199,7 +227,15 @@ class Slide:
         return self.mpp
 
     def read(
-        self, x_px: int, y_px: int, width_px: int, height_px: int, level: int = 0
+        self,
+        x_px: int,
+        y_px: int,
+        width_px: int,
+        height_px: int,
+        level: int = 0,
+        *,
+        out: NDArray[np.uint8] | None = None,
+        on_damage: Callable[[Damage], object] | None = None,
     ) -> NDArray[np.uint8]:
         """Read a region.
 
@@ -214,6 +250,12 @@ class Slide:
             Size in pixels **of the level**.
         level : int
             0 is the finest.
+        out : ndarray of uint8, shape (height_px, width_px, 3), optional
+            To be filled and returned; may be a part of a larger array. After an error its content
+            is undefined.
+        on_damage : callable, optional
+            Called with each damaged tile in the region, which is then filled with `DAMAGED_RGB`
+            while everything else is read as usual. Without it, damage is an error.
 
         Returns
         -------
@@ -222,17 +264,25 @@ class Slide:
 
         Raises
         ------
+        DamagedSlideError
+            The slide is damaged there, and `on_damage` is not given.
         SlideError
-            The slide is damaged there, gone, or closed.
+            The slide is gone or closed.
         IndexError
             There is no such level.
         ValueError
-            A size is negative.
+            A size is negative, or `out` does not fit.
         """
         if not 0 <= level < len(self.levels):
             raise IndexError(f"{self.name} has levels 0 to {len(self.levels) - 1}, not {level}.")
         if width_px < 0 or height_px < 0:
             raise ValueError(f"A region cannot measure {width_px} × {height_px} pixels.")
+        shape = (height_px, width_px, 3)
+        if out is not None and (out.shape != shape or out.dtype != np.uint8):
+            raise ValueError(
+                f"This region needs an array of uint8 of shape {shape} to be read into, not of "
+                f"{out.dtype} of shape {out.shape}."
+            )
         stored = self.levels[level]
         corner = slide_to_level((x_px, y_px), (stored.downsample_x, stored.downsample_y))
         column, row = (int(edge) for edge in np.floor(corner + 0.5))
@@ -240,12 +290,50 @@ class Slide:
         right = min(column + width_px, stored.width_px)
         bottom = min(row + height_px, stored.height_px)
         if (left, top, right, bottom) == (column, row, column + width_px, row + height_px):
-            return self._pixels.read_level(level, column, row, width_px, height_px)
-        pixels = np.full((height_px, width_px, 3), 255, dtype=np.uint8)
+            return self._read_inside(level, column, row, width_px, height_px, out, on_damage)
+        pixels = np.empty(shape, dtype=np.uint8) if out is None else out
+        pixels[:] = 255
         if left < right and top < bottom:
-            pixels[top - row : bottom - row, left - column : right - column] = (
-                self._pixels.read_level(level, left, top, right - left, bottom - top)
-            )
+            inside = pixels[top - row : bottom - row, left - column : right - column]
+            self._read_inside(level, left, top, right - left, bottom - top, inside, on_damage)
+        return pixels
+
+    def _read_inside(
+        self,
+        level: int,
+        column: int,
+        row: int,
+        width: int,
+        height: int,
+        out: NDArray[np.uint8] | None,
+        on_damage: Callable[[Damage], object] | None,
+    ) -> NDArray[np.uint8]:
+        """Read a region that lies within its level."""
+        try:
+            return self._pixels.read_level(level, column, row, width, height, out)
+        except DamagedSlideError:
+            if on_damage is None:
+                raise
+        pixels = np.empty((height, width, 3), dtype=np.uint8) if out is None else out
+        # Again, cut along the file's own tiles, so that the damaged ones alone are lost.
+        stored, scale = self._source.levels[level], self.levels[level]
+        wide, tall = stored.tile_width_px or 256, stored.tile_height_px or 256
+        for top, bottom in _cuts(row, row + height, tall):
+            for left, right in _cuts(column, column + width, wide):
+                part = pixels[top - row : bottom - row, left - column : right - column]
+                try:
+                    self._pixels.read_level(level, left, top, right - left, bottom - top, part)
+                except DamagedSlideError as error:
+                    part[:] = DAMAGED_RGB
+                    on_damage(
+                        Damage(
+                            error,
+                            left * scale.downsample_x,
+                            top * scale.downsample_y,
+                            (right - left) * scale.downsample_x,
+                            (bottom - top) * scale.downsample_y,
+                        )
+                    )
         return pixels
 
     def thumbnail(self, max_px: int) -> NDArray[np.uint8]:
@@ -289,6 +377,15 @@ class Slide:
             known = ", ".join(self.associated_names) or "none"
             raise SlideError(f"{self.path.name} has no image named {name!r} (it has: {known}).")
         return self._source.associated(name)
+
+
+def _cuts(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of an interval between whole multiples of a step."""
+    edge = start
+    while edge < stop:
+        following = min(stop, (edge // step + 1) * step)
+        yield edge, following
+        edge = following
 
 
 def _bounds(
