@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_camelyon import files
 from napari_camelyon.errors import SlideError
+from napari_camelyon.slides.blend import on_white
 from napari_camelyon.slides.levels import StoredLevel
 
 __all__ = ["OpenSlideBackend", "detect_vendor"]
@@ -118,7 +119,7 @@ class OpenSlideBackend:
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or other image beside the slide, shape (height, width, 3)."""
         return self._recovering(
-            lambda handle: _on_white(np.asarray(handle.associated_images[name])),
+            lambda handle: on_white(np.asarray(handle.associated_images[name])),
             f"its {name} image",
         )
 
@@ -150,7 +151,7 @@ class OpenSlideBackend:
                 _make_opaque(rgba[:, -1])
             if row + height == stored.height_px:
                 _make_opaque(rgba[-1])
-            return _on_white(rgba)
+            return on_white(rgba)
 
         return self._recovering(
             read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)"
@@ -208,13 +209,3 @@ def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
 def _make_opaque(edge: NDArray[np.uint8]) -> None:
     alpha = edge[..., 3]
     alpha[alpha > 0] = 255
-
-
-def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    alpha = rgba[..., 3:]
-    if alpha.min(initial=255) == 255:
-        return rgba[..., :3]
-    # Rounded to the nearest: colour × alpha + white × (1 − alpha).
-    colour = rgba[..., :3].astype(np.uint16)
-    blended = (colour * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127) // 255
-    return blended.astype(np.uint8)

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.levels import StoredLevel
+from napari_camelyon.slides.ome_zarr import OmeZarrSource
+from napari_camelyon.slides.ome_zarr_metadata import is_ome_zarr_slide, is_zarr
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
+from napari_camelyon.slides.tile_cache import shared_cache
 
 __all__ = ["Source", "is_slide", "open_source", "slide_name"]
 
@@ -23,7 +26,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What reads the pixels, as `Slide.backend` says it: "openslide"."""
+        """What reads the pixels, as `Slide.backend` says it: "openslide" or "zarr"."""
 
     @property
     def path(self) -> Path:
@@ -82,10 +85,14 @@ class Source(Protocol):
 def is_slide(path: Path | str) -> bool:
     """Tell quickly, from the first bytes of the file, whether a path is a slide.
 
-    A folder is one when it holds DICOM files of a slide. Never raises.
+    A folder is one when it holds DICOM files of a slide, or is an OME-Zarr image of 8-bit colour
+    or grey. Never raises.
     """
+    path = Path(path)
     try:
-        return detect_vendor(_file_to_open(Path(path))) is not None
+        if is_zarr(path):
+            return is_ome_zarr_slide(path)
+        return detect_vendor(_file_to_open(path)) is not None
     except (SlideError, OSError):
         return False
 
@@ -98,12 +105,17 @@ def open_source(path: Path) -> Source:
     SlideError
         There is no such file, it is no slide, or it is damaged.
     """
+    if is_zarr(path):
+        return OmeZarrSource(path, shared_cache())
     return OpenSlideBackend(_file_to_open(path))
 
 
 def slide_name(path: Path) -> str:
-    """Return the name of a slide: that of its folder, or of its file without the suffix."""
-    return path.name if path.is_dir() else path.stem
+    """Return the name of a slide: that of its file or Zarr folder without the suffix.
+
+    Other folders keep what follows a dot. The path need not exist.
+    """
+    return path.name if path.is_dir() and path.suffix.lower() != ".zarr" else path.stem
 
 
 def _file_to_open(path: Path) -> Path:
@@ -111,7 +123,8 @@ def _file_to_open(path: Path) -> Path:
         first = next((file for file in sorted(path.glob("*.dcm")) if detect_vendor(file)), None)
         if first is None:
             raise SlideError(
-                f"{path} is a folder without the DICOM files of a slide: choose a slide file."
+                f"{path} is a folder without the DICOM files or the OME-Zarr image of a slide: "
+                "choose a slide file."
             )
         return first
     try:
