@@ -62,8 +62,9 @@ class StoredLevel:
 def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
     """Return the true downsamples of all levels, level 0 first.
 
-    What a level states is taken as it is. Otherwise it is derived, in this order, for each level,
-    both axes together, and coarser than the level before:
+    What a level states is taken as it is, and what of it lies beyond level 0 is cut off. Otherwise
+    its downsample is derived, in this order, for both axes together, and coarser than the level
+    before:
 
     1. the nearest power of two, if dividing by it and rounding (down, up or to the nearest)
        explains the stored size;
@@ -76,7 +77,7 @@ def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
     levels = [Level(base.width_px, base.height_px, 1.0, 1.0)]
     for level in stored[1:]:
         if level.stated_downsamples is not None:
-            levels.append(Level(level.width_px, level.height_px, *level.stated_downsamples))
+            levels.append(_stated(base, level, *level.stated_downsamples))
             continue
         previous = levels[-1].downsample_x
         factor = (
@@ -103,6 +104,15 @@ def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
                 )
             )
     return tuple(levels)
+
+
+def _stated(base: StoredLevel, level: StoredLevel, x: float, y: float) -> Level:
+    return Level(
+        min(level.width_px, math.ceil(base.width_px / x)),
+        min(level.height_px, math.ceil(base.height_px / y)),
+        x,
+        y,
+    )
 
 
 def _rounded_power_of_two(base: StoredLevel, level: StoredLevel, previous: float) -> int | None:

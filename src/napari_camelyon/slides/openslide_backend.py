@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_camelyon import files
 from napari_camelyon.errors import DamagedSlideError, SlideError
+from napari_camelyon.slides.blend import on_white
 from napari_camelyon.slides.levels import StoredLevel
 from napari_camelyon.slides.open_file import FileIdentity, identity_of, say_if_replaced
 
@@ -131,14 +132,10 @@ class OpenSlideBackend:
 
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or other image beside the slide, shape (height, width, 3)."""
-
-        def read(handle: openslide.OpenSlide) -> NDArray[np.uint8]:
-            rgba = np.asarray(handle.associated_images[name])
-            pixels = np.empty((*rgba.shape[:2], 3), np.uint8)
-            _put_on_white(rgba, pixels)
-            return pixels
-
-        return self._recovering(read, f"its {name} image")
+        return self._recovering(
+            lambda handle: on_white(np.asarray(handle.associated_images[name])),
+            f"its {name} image",
+        )
 
     def fingerprint(self) -> str:
         """Return 32 hexadecimal digits that identify the content. Raises `OSError`."""
@@ -168,7 +165,7 @@ class OpenSlideBackend:
                 _make_opaque(rgba[:, -1])
             if row + height == stored.height_px and y_px != row * stored.downsample:
                 _make_opaque(rgba[-1])
-            _put_on_white(rgba, into)
+            into[:] = on_white(rgba)
 
         self._recovering(read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)")
 
@@ -226,16 +223,6 @@ def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
 def _make_opaque(edge: NDArray[np.uint8]) -> None:
     alpha = edge[..., 3]
     alpha[alpha > 0] = 255
-
-
-def _put_on_white(rgba: NDArray[np.uint8], into: NDArray[np.uint8]) -> None:
-    alpha = rgba[..., 3:]
-    if alpha.min(initial=255) == 255:
-        into[:] = rgba[..., :3]
-        return
-    # Rounded to the nearest: colour × alpha + white × (1 − alpha).
-    colour = rgba[..., :3].astype(np.uint16)
-    into[:] = (colour * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127) // 255
 
 
 def _identity(path: Path) -> FileIdentity:

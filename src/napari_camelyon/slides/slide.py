@@ -63,7 +63,7 @@ def open_slide(
     Parameters
     ----------
     path : path-like
-        A slide file, or a folder with the DICOM files of one slide.
+        A slide file, a folder with the DICOM files of one slide, or an OME-Zarr folder.
     mpp : float or tuple of float, optional
         Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what the file states.
     backend : str
@@ -90,7 +90,7 @@ class Slide:
     Attributes
     ----------
     path : Path
-        Absolute path of the file, or of the folder with the DICOM files.
+        Absolute path of the file, or of the folder with the DICOM files or the OME-Zarr image.
     name : str
         Name without the suffix; identifies the slide in layers and results.
     width_px, height_px : int
@@ -104,7 +104,7 @@ class Slide:
     objective_power : float or None
         Magnification that the file states.
     vendor : str
-        Format, as OpenSlide calls it.
+        Format, as OpenSlide calls it; "ome-zarr".
     properties : mapping of str to str
         All metadata of the file.
     associated_names : tuple of str

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.levels import StoredLevel
+from napari_camelyon.slides.ome_zarr import OmeZarrSource
+from napari_camelyon.slides.ome_zarr_metadata import is_ome_zarr_slide, is_zarr
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
 from napari_camelyon.slides.proof import is_source_proven
@@ -33,7 +35,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What reads the pixels, as `Slide.backend` says it: "openslide" or "tiff"."""
+        """What reads the pixels, as `Slide.backend` says it: "openslide", "tiff" or "zarr"."""
 
     @property
     def path(self) -> Path:
@@ -102,12 +104,16 @@ class Source(Protocol):
 def is_slide(path: Path | str) -> bool:
     """Tell quickly, from the directories of the file, whether a path is a slide.
 
-    A folder is one when it holds DICOM files of a slide. Of the TIFFs that OpenSlide does not
-    know, those are slides that `open_slide` reads and that are tiled or in colour: what else is
-    grey and in strips is rather a figure or a photograph of a microscope. Never raises.
+    A folder is one when it holds DICOM files of a slide, or is an OME-Zarr image of 8-bit colour
+    or grey. Of the TIFFs that OpenSlide does not know, those are slides that `open_slide` reads and
+    that are tiled or in colour: what else is grey and in strips is rather a figure or a photograph
+    of a microscope. Never raises.
     """
+    path = Path(path)
     try:
-        file = _file_to_open(Path(path))
+        if is_zarr(path):
+            return is_ome_zarr_slide(path)
+        file = _file_to_open(path)
         if detect_vendor(file) is not None:
             return True
         images = find_images(OpenFile(file))
@@ -130,6 +136,13 @@ def open_source(path: Path, backend: Backend = "auto") -> Source:
     SlideError
         There is no such file, it is no slide, or it is damaged.
     """
+    if is_zarr(path):
+        if backend != "auto":
+            raise SlideError(
+                f"{path.name} is an OME-Zarr image and not read by {backend}: open it with "
+                'backend="auto".'
+            )
+        return OmeZarrSource(path, shared_cache())
     file = _file_to_open(path)
     vendor = detect_vendor(file)
     if backend == "openslide" or vendor not in {None, _ANY_TIFF}:
@@ -182,8 +195,11 @@ def _sees_more(images: TiffImages | None, slow: OpenSlideBackend) -> bool:
 
 
 def slide_name(path: Path) -> str:
-    """Return the name of a slide: that of its folder, or of its file without the suffix."""
-    return path.name if path.is_dir() else path.stem
+    """Return the name of a slide: that of its file or Zarr folder without the suffix.
+
+    Other folders keep what follows a dot. The path need not exist.
+    """
+    return path.name if path.is_dir() and path.suffix.lower() != ".zarr" else path.stem
 
 
 def _file_to_open(path: Path) -> Path:
@@ -191,7 +207,8 @@ def _file_to_open(path: Path) -> Path:
         first = next((file for file in sorted(path.glob("*.dcm")) if detect_vendor(file)), None)
         if first is None:
             raise SlideError(
-                f"{path} is a folder without the DICOM files of a slide: choose a slide file."
+                f"{path} is a folder without the DICOM files or the OME-Zarr image of a slide: "
+                "choose a slide file."
             )
         return first
     try:
