@@ -35,6 +35,7 @@ class _Row:
     node: "NodeResult"
     done: int
     total: int
+    damaged: int
     seconds: float
 
 
@@ -114,19 +115,19 @@ def _predict_one(path: Path, out: Path, request: "PredictRequest", stop: _Stop, 
     from napari_camelyon.cohort import predict_to_folder
 
     started = time.monotonic()
-    done = total = 0
+    done = total = damaged = 0
     with _bar(label) as show:
 
         def on_update(update: "Update") -> None:
-            nonlocal done, total
+            nonlocal done, total, damaged
             stop.nothing_computed = False
-            done, total = update.done, update.total
+            done, total, damaged = update.done, update.total, update.damaged
             show(update)
 
         _, node = predict_to_folder(
             path, out, request, on_update=on_update, cancelled=lambda: stop.wished
         )
-    return _Row(node, done, total, time.monotonic() - started)
+    return _Row(node, done, total, damaged, time.monotonic() - started)
 
 
 @contextmanager
@@ -192,6 +193,11 @@ def _print_outcome(slides: Sequence[Path], out: Path, outcome: _Outcome) -> None
             click.echo(
                 f"On {row.node.name} no patch has enough tissue, so nothing was predicted: look "
                 "at the slide, or lower --min-tissue."
+            )
+        if row.damaged:
+            click.echo(
+                f"On {row.node.name} {row.damaged} of {row.total} patches lie on damaged parts of "
+                "the file and were not computed: fetch the slide again."
             )
     if len(slides) > 1:
         click.echo()

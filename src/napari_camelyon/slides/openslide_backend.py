@@ -158,12 +158,16 @@ class OpenSlideBackend:
         x_px, y_px = round(column * stored.downsample), round(row * stored.downsample)
 
         def read(handle: openslide.OpenSlide) -> None:
-            rgba = np.array(handle.read_region((x_px, y_px), level, (width, height)))
+            rgba = np.asarray(handle.read_region((x_px, y_px), level, (width, height)))
             # Placed between pixels, the last ones reach beyond the level's edge by a fraction and
             # come out as partly transparent; their colour is right all the same.
-            if column + width == stored.width_px and x_px != column * stored.downsample:
+            right = column + width == stored.width_px and x_px != column * stored.downsample
+            lower = row + height == stored.height_px and y_px != row * stored.downsample
+            if right or lower:
+                rgba = rgba.copy()
+            if right:
                 _make_opaque(rgba[:, -1])
-            if row + height == stored.height_px and y_px != row * stored.downsample:
+            if lower:
                 _make_opaque(rgba[-1])
             into[:] = on_white(rgba)
 
