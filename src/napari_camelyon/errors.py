@@ -7,6 +7,7 @@ the docks print the message alone; anything that is not a `CamelyonError` is a d
 __all__ = [
     "AnnotationError",
     "CamelyonError",
+    "DamagedSlideError",
     "FileWriteError",
     "MissingMppError",
     "ModelError",
@@ -22,6 +23,10 @@ class CamelyonError(Exception):
 
 class SlideError(CamelyonError, OSError):
     """A slide cannot be found, opened or read."""
+
+
+class DamagedSlideError(SlideError):
+    """A part of a slide is damaged; other parts may still be read."""
 
 
 class MissingMppError(SlideError, ValueError):

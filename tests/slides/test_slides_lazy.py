@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides import Level, dask_levels, open_slide
-from napari_camelyon.slides.pyramid import DAMAGED_RGB
+from napari_camelyon.slides.slide import DAMAGED_RGB
 
 
 class GreySlide:
@@ -26,7 +26,7 @@ class GreySlide:
         self.reads: list[tuple[int, int, int, int, int]] = []
         self._read = read
 
-    def read(self, x_px, y_px, width_px, height_px, level=0):
+    def read(self, x_px, y_px, width_px, height_px, level=0, *, on_damage=None):
         self.reads.append((x_px, y_px, width_px, height_px, level))
         if self._read is not None:
             self._read()

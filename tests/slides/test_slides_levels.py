@@ -114,6 +114,17 @@ def test_examples(base, level, expected):
     assert (found.downsample_x, found.downsample_y) == expected
 
 
+def test_what_the_format_states_is_not_second_guessed():
+    # The sizes alone would be taken for a halving and for one of 4 padded to tiles.
+    base = StoredLevel(1000, 800, 1.0, 64, 64, stated_downsamples=(1.0, 1.0))
+    stored = [
+        base,
+        StoredLevel(500, 400, 2.0, 64, 64, stated_downsamples=(2.01, 1.99)),
+        StoredLevel(256, 256, 3.5, 64, 64, stated_downsamples=(4.5, 4.0)),
+    ]
+    assert true_levels(stored)[1:] == (Level(500, 400, 2.01, 1.99), Level(256, 256, 4.5, 4.0))
+
+
 def test_padded_file_reads_at_true_places(make_slide, shrink):
     rng = np.random.default_rng(3)
     pixels = rng.integers(0, 256, (704, 1024, 3), dtype=np.uint8)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides import Slide, SlideStream, dask_levels, open_slide
-from napari_camelyon.slides.pyramid import DAMAGED_RGB
+from napari_camelyon.slides.slide import DAMAGED_RGB
 from napari_camelyon.slides.streaming import NOTHING_YET
 from napari_camelyon.slides.tile_cache import TileCache
 
@@ -33,10 +33,10 @@ class Gate:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.slide, name)
 
-    def read(self, *place: int, level: int = 0) -> NDArray[np.uint8]:
+    def read(self, *place: int, level: int = 0, **how: Any) -> NDArray[np.uint8]:
         self.open.wait()
         self.reads.append((*place, level))
-        return self.slide.read(*place, level=level)
+        return self.slide.read(*place, level=level, **how)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_camelyon.errors import SlideError
+from napari_camelyon.slides.open_file import identity_of
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
 from napari_camelyon.slides.tiff_pixels import tiff_pixels
 from napari_camelyon.slides.tile_cache import TileCache
@@ -20,7 +21,7 @@ REAL = [
 
 def both(path, cache_bytes=1 << 24):
     slow = OpenSlideBackend(path)
-    fast = tiff_pixels(path, slow.levels, TileCache(cache_bytes))
+    fast = tiff_pixels(path, slow.identity, slow.levels, TileCache(cache_bytes))
     assert fast is not None
     return slow, fast
 
@@ -72,8 +73,9 @@ def test_what_is_no_tiled_tiff_is_left_to_openslide(shared_data, tmp_path):
     slow = OpenSlideBackend(shared_data / "slides" / "boxes.tiff")
     text = tmp_path / "text.tif"
     text.write_text("no slide")
-    assert tiff_pixels(text, slow.levels, TileCache(0)) is None
-    assert tiff_pixels(slow.path, slow.levels[:1] * 2 + slow.levels, TileCache(0)) is not None
+    assert tiff_pixels(text, identity_of(text), slow.levels, TileCache(0)) is None
+    # Another file than the one that OpenSlide opened.
+    assert tiff_pixels(slow.path, identity_of(text), slow.levels, TileCache(0)) is None
 
 
 def test_a_closed_file_says_so(make_slide, noise):

@@ -13,7 +13,7 @@ from qtpy.QtCore import QEventLoop
 from qtpy.QtWidgets import QApplication
 
 from napari_camelyon.slides import Slide, layer_data, open_slide
-from napari_camelyon.slides.pyramid import DAMAGED_RGB
+from napari_camelyon.slides.slide import DAMAGED_RGB
 from napari_camelyon.slides.streaming import NOTHING_YET
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.patient_view import patient_view
@@ -212,10 +212,10 @@ def test_the_window_never_waits_and_the_data_stay_exact(
     let_through = threading.Event()
     read = Slide.read
 
-    def held_up(slide: Slide, *place: int, level: int = 0) -> NDArray[np.uint8]:
+    def held_up(slide: Slide, *place: int, level: int = 0, **how) -> NDArray[np.uint8]:
         if threading.current_thread().name == "slide pieces":
             let_through.wait()
-        return read(slide, *place, level=level)
+        return read(slide, *place, level=level, **how)
 
     monkeypatch.setattr(Slide, "read", held_up)
     viewer = make_napari_viewer(show=True)
@@ -245,9 +245,9 @@ def test_a_pan_reads_only_what_is_seen(make_napari_viewer, make_slide, marked_pi
     places = []
     read = Slide.read
 
-    def noted(slide: Slide, *place: int, level: int = 0) -> NDArray[np.uint8]:
+    def noted(slide: Slide, *place: int, level: int = 0, **how) -> NDArray[np.uint8]:
         places.append((*place, level))
-        return read(slide, *place, level=level)
+        return read(slide, *place, level=level, **how)
 
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(900, 600)

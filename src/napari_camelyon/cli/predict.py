@@ -35,6 +35,7 @@ class _Row:
     node: "NodeResult"
     done: int
     total: int
+    damaged: int
     seconds: float
 
 
@@ -114,19 +115,19 @@ def _predict_one(path: Path, out: Path, request: "PredictRequest", stop: _Stop, 
     from napari_camelyon.cohort import predict_to_folder
 
     started = time.monotonic()
-    done = total = 0
+    done = total = damaged = 0
     with _bar(label) as show:
 
         def on_update(update: "Update") -> None:
-            nonlocal done, total
+            nonlocal done, total, damaged
             stop.nothing_computed = False
-            done, total = update.done, update.total
+            done, total, damaged = update.done, update.total, update.damaged
             show(update)
 
         _, node = predict_to_folder(
             path, out, request, on_update=on_update, cancelled=lambda: stop.wished
         )
-    return _Row(node, done, total, time.monotonic() - started)
+    return _Row(node, done, total, damaged, time.monotonic() - started)
 
 
 @contextmanager
@@ -193,6 +194,11 @@ def _print_outcome(slides: Sequence[Path], out: Path, outcome: _Outcome) -> None
                 f"On {row.node.name} no patch has enough tissue, so nothing was predicted: look "
                 "at the slide, or lower --min-tissue."
             )
+        if row.damaged:
+            click.echo(
+                f"On {row.node.name} {row.damaged} of {row.total} patches lie on damaged parts of "
+                "the file and were not computed: fetch the slide again."
+            )
     if len(slides) > 1:
         click.echo()
         for patient in _patients(slides, out, outcome.rows):
@@ -203,11 +209,12 @@ def _print_outcome(slides: Sequence[Path], out: Path, outcome: _Outcome) -> None
 def _patients(slides: Sequence[Path], out: Path, rows: Sequence[_Row]) -> "list[PatientResult]":
     """Stage what there is; slides without a result bound the stage from below only."""
     from napari_camelyon.cohort import patient_of_node, stage_nodes
+    from napari_camelyon.slides import slide_name
 
     nodes = [row.node for row in rows]
     named = [node for node in nodes if patient_of_node(node.name) is not None]
     others = [node for node in nodes if patient_of_node(node.name) is None]
-    expected = sum(patient_of_node(_name(path)) is None for path in slides)
+    expected = sum(patient_of_node(slide_name(path)) is None for path in slides)
     name = out.resolve().name
     return [
         *stage_nodes(named, other_patient=name),
@@ -242,15 +249,12 @@ def _shortened(name: str, width: int) -> str:
     return name.ljust(width) if len(name) <= width else f"{name[: width - 1]}…"
 
 
-def _name(path: Path) -> str:
-    """Return the name that the slide at a path has; it need not exist."""
-    return path.name if path.is_dir() else path.stem
-
-
 def _refuse_same_names(slides: Sequence[Path]) -> None:
+    from napari_camelyon.slides import slide_name
+
     seen: dict[str, Path] = {}
     for path in slides:
-        name = _name(path)
+        name = slide_name(path)
         if name in seen:
             raise CamelyonError(
                 f"{seen[name]} and {path} are both named {name}, so the results of one would "

@@ -43,6 +43,10 @@ def _known_extensions() -> list[str]:
 
     with as_file(files("napari_camelyon") / "napari.yaml") as path:
         readers = PluginManifest.from_file(path).contributions.readers or []
+    # napari takes its setting for files only; what ends in .zarr is a folder, and seldom a slide.
     return [
-        pattern.removeprefix("*.") for reader in readers for pattern in reader.filename_patterns
+        pattern.removeprefix("*.")
+        for reader in readers
+        if not reader.accepts_directories
+        for pattern in reader.filename_patterns
     ]

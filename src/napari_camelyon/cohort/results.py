@@ -27,7 +27,8 @@ __all__ = ["RUN_FILE", "RunRecord", "find_result_folders", "read_run", "write_sl
 RUN_FILE = "run.json"
 """Name of the file inside the result folder of a slide."""
 
-_NEWEST_SCHEMA = 1
+_NEWEST_SCHEMA = 2
+"""2 added `damaged_patches`."""
 _PACKAGES = ("numpy", "scipy", "shapely", "zarr", "openslide-bin", "torch", "torchvision")
 
 
@@ -47,6 +48,8 @@ class RunRecord:
         Of this program, Python, the system, and the packages that results depend on.
     finished : str
         Time in UTC, ISO 8601.
+    damaged_patches : int
+        Planned patches that were not computed because the slide is damaged there.
     """
 
     slide_name: str
@@ -57,6 +60,7 @@ class RunRecord:
     parameters: Mapping[str, Any]
     versions: Mapping[str, str]
     finished: str
+    damaged_patches: int = 0
 
 
 def write_slide_results(
@@ -130,6 +134,7 @@ def write_slide_results(
         },
         versions=_versions(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        damaged_patches=heatmap.damaged_cells,
     )
     write_json({"schema_version": _NEWEST_SCHEMA, **asdict(run)}, folder / RUN_FILE)
     return folder

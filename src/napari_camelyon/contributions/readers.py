@@ -19,7 +19,10 @@ Reader = Callable[[str], list[LayerData]]
 
 
 def get_slide_reader(path: str | list[str]) -> Reader | None:
-    """Return a reader if the path is a slide; answers from the first bytes of the file."""
+    """Return a reader if the path is a slide; answers from the first bytes of the file.
+
+    Of a folder it looks at the metadata alone; napari asks for folders of any name.
+    """
     return read_slide if isinstance(path, str) and is_slide(path) else None
 
 

@@ -37,6 +37,8 @@ class Heatmap:
         Side of the central square that a "centre" value speaks of.
     planned_cells : int or None
         How many cells were meant to be computed; None when nobody said.
+    damaged_cells : int
+        How many of them were left at NaN because they lie on a damaged part of the slide.
     slide_name, slide_fingerprint : str
         Which slide it is of; empty when unknown.
     model_name, model_sha256 : str
@@ -57,6 +59,7 @@ class Heatmap:
     model_name: str = ""
     model_sha256: str = ""
     method: HeatmapMethod = "patches"
+    damaged_cells: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit the grid."""

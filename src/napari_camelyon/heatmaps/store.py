@@ -155,6 +155,7 @@ def _our_attributes(heatmap: Heatmap) -> dict[str, Any]:
         "centre_um": heatmap.centre_um,
         "planned_cells": heatmap.planned_cells,
         "computed_cells": heatmap.computed_cells,
+        "damaged_cells": heatmap.damaged_cells,
         "slide": {"name": heatmap.slide_name, "fingerprint": heatmap.slide_fingerprint},
         "model": {"name": heatmap.model_name, "sha256": heatmap.model_sha256},
         "method": heatmap.method,
@@ -176,4 +177,5 @@ def _heatmap(values: np.ndarray[Any, Any], ours: dict[str, Any]) -> Heatmap:
         model_name=ours["model"]["name"],
         model_sha256=ours["model"]["sha256"],
         method=ours.get("method", "patches"),
+        damaged_cells=ours.get("damaged_cells", 0),
     )

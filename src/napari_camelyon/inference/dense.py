@@ -8,6 +8,8 @@ from those of single patches (by how much on the bundled model stands in its car
 with a margin wider than the network sees, so that values do not depend on how blocks are cut.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from torch.nn.functional import avg_pool2d
 from napari_camelyon.errors import ModelError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.models import Model
-from napari_camelyon.slides import Slide, read_resampled
+from napari_camelyon.slides import Damage, Slide, read_resampled
 
 __all__ = ["can_run_dense", "finite", "normalised", "predict_block", "read_picture"]
 
@@ -35,7 +37,13 @@ def can_run_dense(model: Model, grid: Grid) -> bool:
 
 
 def read_picture(
-    slide: Slide, grid: Grid, cells: NDArray[np.int64], patch_px: int, margin_px: int
+    slide: Slide,
+    grid: Grid,
+    cells: NDArray[np.int64],
+    patch_px: int,
+    on_damage: Callable[[Damage], object] | None = None,
+    *,
+    margin_px: int,
 ) -> NDArray[np.uint8]:
     """Read the block of tissue that cells cover, with a margin, at the model's spacing.
 
@@ -47,6 +55,8 @@ def read_picture(
         ``(row, column)`` of each wanted cell.
     patch_px : int
         Side of the model's input in pixels.
+    on_damage : callable, optional
+        As in `Slide.read`.
     margin_px : int
         In pixels of the model's input.
 
@@ -66,7 +76,9 @@ def read_picture(
     extent = corners.max(axis=0) + patch + margin - begin
     width, height = np.round(extent * patch_px / patch).astype(int).tolist()
     (x_px, y_px), (width_px, height_px) = begin.tolist(), extent.tolist()
-    return read_resampled(slide, x_px, y_px, width_px, height_px, width, height)
+    return read_resampled(
+        slide, x_px, y_px, width_px, height_px, width, height, on_damage=on_damage
+    )
 
 
 def predict_block(

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_camelyon.errors import ModelError
+from napari_camelyon.errors import DamagedSlideError, ModelError, SlideError
+from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap, HeatmapMethod, empty_heatmap
 from napari_camelyon.inference.dense import (
     can_run_dense,
@@ -20,9 +21,9 @@ from napari_camelyon.inference.dense import (
     predict_block,
     read_picture,
 )
-from napari_camelyon.inference.patches import plan_blocks, read_block
+from napari_camelyon.inference.patches import plan_blocks, read_block, touched_cells
 from napari_camelyon.models import Model, choose_device
-from napari_camelyon.slides import Slide
+from napari_camelyon.slides import Damage, Slide
 from napari_camelyon.tissue import PatchGrid, PatchRules, is_tissue_patch
 
 __all__ = ["Update", "new_heatmap", "predict_patches", "run"]
@@ -47,6 +48,9 @@ class Update:
         Since the run began.
     seconds_left : float
         At that rate.
+    damaged : int
+        Cells of this run so far that were left at NaN, because they lie on a damaged part of the
+        slide; as `Heatmap.damaged_cells`.
     """
 
     heatmap: Heatmap
@@ -55,6 +59,20 @@ class Update:
     total: int
     patches_per_s: float
     seconds_left: float
+    damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Cells, what was read for them, and which of them saw damage."""
+
+    cells: Cells
+    pixels: Patches
+    lost: NDArray[np.bool_]
+    damage: DamagedSlideError | None
+
+
+_Read = Callable[[Slide, Grid, Cells, int, Callable[[Damage], object]], Patches]
 
 
 def new_heatmap(slide: Slide, model: Model, patch_grid: PatchGrid) -> Heatmap:
@@ -93,6 +111,9 @@ def run(
     A fully convolutional model whose outputs fit the grid is run densely, block by block
     (`napari_camelyon.inference.dense`); the heatmap's ``method`` says which way was taken.
 
+    Patches that lie on a damaged part of the slide are left at NaN and counted; densely, those too
+    whose margin does, for it reaches into their values.
+
     Closing the generator, or `cancelled` turning true, ends the run within one batch; what was
     computed stays in the heatmap.
 
@@ -122,7 +143,7 @@ def run(
     Raises
     ------
     SlideError
-        The slide cannot be read somewhere.
+        The slide cannot be read any more, or everything that was wanted of it is damaged.
     ModelError
         The device is missing, or the model returns something else than probabilities.
     """
@@ -135,40 +156,63 @@ def run(
     wanted = patch_grid.selected & np.isnan(heatmap.values)
     total = int(wanted.sum())
     patch_px = model.spec.patch_px
-    read = partial(read_picture, margin_px=model.dense_margin_px) if dense else read_block
+    read: _Read = partial(read_picture, margin_px=model.dense_margin_px) if dense else read_block
+    # Resampling a picture as a whole mixes neighbouring pixels of the model's input.
+    margin_px = model.dense_margin_px + 1 if dense else 0
     module = model.module.to(target).to(memory_format=torch.channels_last)
     done = 0
     started = time.perf_counter()
     reader = ThreadPoolExecutor(read_threads, thread_name_prefix="read-patches")
     blocks = plan_blocks(grid, wanted, patch_px)
-    ahead: deque[tuple[Cells, Future[Patches]]] = deque()
+    ahead: deque[Future[_Block]] = deque()
+    damage: DamagedSlideError | None = None
+    heatmap.damaged_cells = 0  # they are tried again
 
     def read_ahead() -> None:
         while len(ahead) < read_threads + 1 and (cells := next(blocks, None)) is not None:
-            ahead.append((cells, reader.submit(read, slide, grid, cells, patch_px)))
+            ahead.append(reader.submit(_read_block, read, slide, grid, cells, patch_px, margin_px))
 
     try:
         read_ahead()
         while ahead:
-            block_cells, future = ahead.popleft()
-            block = future.result()
+            block = ahead.popleft().result()
             read_ahead()
-            size = len(block_cells) if dense else batch_size
-            for start in range(0, len(block_cells), size):
+            damage = damage or block.damage
+            size = len(block.cells) if dense else batch_size
+            for start in range(0, len(block.cells), size):
                 if cancelled():
                     return
-                cells = block_cells[start : start + size]
-                if dense:
-                    values = predict_block(model, module, block, grid, cells, target)
+                part = slice(start, start + size)
+                cells, lost = block.cells[part], block.lost[part]
+                if lost.all():
+                    values = np.full(len(cells), np.nan, dtype=np.float32)
+                elif dense:
+                    values = predict_block(model, module, block.pixels, grid, cells, target)
                 else:
-                    patches = block[start : start + size]
-                    values = _predict_passing(model, module, patches, target, rules)
+                    values = _predict_passing(model, module, block.pixels[part], target, rules)
+                values[lost] = np.nan
                 heatmap.values[cells[:, 0], cells[:, 1]] = values
                 done += len(cells)
+                heatmap.damaged_cells += int(lost.sum())
                 rate = done / (time.perf_counter() - started)
-                yield Update(heatmap, cells, done, total, rate, (total - done) / rate)
+                left_s = (total - done) / rate
+                yield Update(heatmap, cells, done, total, rate, left_s, heatmap.damaged_cells)
+        if damage is not None and heatmap.damaged_cells == total:
+            raise SlideError(
+                f"All {total} patches of {slide.path.name} lie on damaged parts of the file, so "
+                f"nothing was computed. {damage}"
+            ) from damage
     finally:
         reader.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_block(
+    read: _Read, slide: Slide, grid: Grid, cells: Cells, patch_px: int, margin_px: int
+) -> _Block:
+    damages: list[Damage] = []
+    pixels = read(slide, grid, cells, patch_px, damages.append)
+    lost = touched_cells(slide, grid, cells, patch_px, damages, margin_px=margin_px)
+    return _Block(cells, pixels, lost, damages[0].error if damages else None)
 
 
 def _keep_to_one_method(heatmap: Heatmap, method: HeatmapMethod) -> None:

@@ -4,15 +4,15 @@ Neighbouring patches share file tiles and overlap each other. So the slide is re
 cells, each once, and the patches are cut from the block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon.geometry import Grid
-from napari_camelyon.slides import Slide, choose_level, resize_box
+from napari_camelyon.slides import Damage, Slide, choose_level, resize_box
 
-__all__ = ["cut_patches", "plan_blocks", "read_block", "read_patch"]
+__all__ = ["cut_patches", "plan_blocks", "read_block", "read_patch", "touched_cells"]
 
 BLOCK_PX = 1024
 """Side of a block in model pixels: 11 MB of patches of 128 px at half stride."""
@@ -46,7 +46,11 @@ def plan_blocks(
 
 
 def read_block(
-    slide: Slide, grid: Grid, cells: NDArray[np.int64], patch_px: int
+    slide: Slide,
+    grid: Grid,
+    cells: NDArray[np.int64],
+    patch_px: int,
+    on_damage: Callable[[Damage], object] | None = None,
 ) -> NDArray[np.uint8]:
     """Read the patches of a block.
 
@@ -58,6 +62,8 @@ def read_block(
         ``(row, column)`` of each wanted cell.
     patch_px : int
         Side of the model's input in pixels.
+    on_damage : callable, optional
+        As in `Slide.read`.
 
     Returns
     -------
@@ -78,8 +84,54 @@ def read_block(
     first = np.floor(begins.min(axis=0) + 1e-6).astype(int)
     width, height = np.ceil(ends.max(axis=0) - 1e-6).astype(int) - first
     x_px, y_px = np.round(first * downsample).astype(int)
-    pixels = slide.read(int(x_px), int(y_px), int(width), int(height), level=index)
+    pixels = slide.read(
+        int(x_px), int(y_px), int(width), int(height), level=index, on_damage=on_damage
+    )
     return cut_patches(pixels, begins - first, ends - first, patch_px)
+
+
+def touched_cells(
+    slide: Slide,
+    grid: Grid,
+    cells: NDArray[np.int64],
+    patch_px: int,
+    damages: Sequence[Damage],
+    *,
+    margin_px: float = 0,
+) -> NDArray[np.bool_]:
+    """Tell which cells saw a damaged part of the slide.
+
+    Parameters
+    ----------
+    slide : Slide
+    grid : Grid
+    cells : ndarray of int64, shape (n, 2)
+        ``(row, column)`` of each cell.
+    patch_px : int
+        Side of the model's input in pixels.
+    damages : sequence of Damage
+        As `Slide.read` tells them.
+    margin_px : float
+        What the model sees around a patch, in pixels of its input.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    patch_size = np.array([grid.patch_width_px, grid.patch_height_px])
+    level = slide.levels[choose_level(slide, float(patch_size.min()) / patch_px)]
+    pixel = np.array([level.downsample_x, level.downsample_y])
+    margin = margin_px * patch_size / patch_px
+    corners = grid.corners(cells)
+    # Every pixel of the file that a patch needs a part of counts as seen.
+    begins = np.floor((corners - margin) / pixel + 1e-6) * pixel
+    ends = np.ceil((corners + patch_size + margin) / pixel - 1e-6) * pixel
+    touched = np.zeros(len(cells), dtype=bool)
+    for damage in damages:
+        first = np.array([damage.x_px, damage.y_px])
+        last = first + np.array([damage.width_px, damage.height_px])
+        touched |= ((begins < last - 1e-3) & (ends > first + 1e-3)).all(axis=1)
+    return touched
 
 
 def cut_patches(

@@ -10,11 +10,13 @@ from napari_camelyon.slides.resample import (
     read_resampled,
     resize_box,
 )
-from napari_camelyon.slides.slide import Slide, is_slide, open_slide
+from napari_camelyon.slides.slide import Damage, Slide, open_slide
+from napari_camelyon.slides.source import is_slide, slide_name
 from napari_camelyon.slides.streaming import SlideStream
 from napari_camelyon.slides.writer import write_slide
 
 __all__ = [
+    "Damage",
     "Level",
     "Slide",
     "SlideStream",
@@ -27,5 +29,6 @@ __all__ = [
     "read_downsampled",
     "read_resampled",
     "resize_box",
+    "slide_name",
     "write_slide",
 ]

@@ -31,8 +31,8 @@ def dask_levels(
     slide : Slide
         Must stay open for as long as the arrays are used.
     on_damage : callable, optional
-        Called, from whichever thread reads, with the error of each damaged piece; the piece is
-        then shown in `pyramid.DAMAGED_RGB` and everything else as usual. Without it, a damaged
+        Called, from whichever thread reads, with the error of each damaged tile; the tile is
+        then shown in `DAMAGED_RGB` and everything else as usual. Without it, a damaged
         tile raises SlideError from ``compute()``, so that no analysis mistakes it for pixels.
 
     Returns

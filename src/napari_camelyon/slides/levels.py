@@ -46,6 +46,9 @@ class StoredLevel:
         What the reading library takes it for.
     tile_width_px, tile_height_px : int
         Size of the file's tiles; 0 when unknown or when there are none.
+    stated_downsamples : tuple of float or None
+        Level-0 pixels that one pixel covers along x and y, where the format itself states them;
+        None where they have to be derived from the sizes.
     """
 
     width_px: int
@@ -53,12 +56,15 @@ class StoredLevel:
     downsample: float
     tile_width_px: int = 0
     tile_height_px: int = 0
+    stated_downsamples: tuple[float, float] | None = None
 
 
 def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
-    """Derive the true downsamples of all levels, level 0 first.
+    """Return the true downsamples of all levels, level 0 first.
 
-    In this order, for each level, both axes together, and coarser than the level before:
+    What a level states is taken as it is, and what of it lies beyond level 0 is cut off. Otherwise
+    its downsample is derived, in this order, for both axes together, and coarser than the level
+    before:
 
     1. the nearest power of two, if dividing by it and rounding (down, up or to the nearest)
        explains the stored size;
@@ -70,6 +76,9 @@ def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
     base = stored[0]
     levels = [Level(base.width_px, base.height_px, 1.0, 1.0)]
     for level in stored[1:]:
+        if level.stated_downsamples is not None:
+            levels.append(_stated(base, level, *level.stated_downsamples))
+            continue
         previous = levels[-1].downsample_x
         factor = (
             _rounded_power_of_two(base, level, previous)
@@ -95,6 +104,15 @@ def true_levels(stored: Sequence[StoredLevel]) -> tuple[Level, ...]:
                 )
             )
     return tuple(levels)
+
+
+def _stated(base: StoredLevel, level: StoredLevel, x: float, y: float) -> Level:
+    return Level(
+        min(level.width_px, math.ceil(base.width_px / x)),
+        min(level.height_px, math.ceil(base.height_px / y)),
+        x,
+        y,
+    )
 
 
 def _rounded_power_of_two(base: StoredLevel, level: StoredLevel, previous: float) -> int | None:

@@ -1,8 +1,4 @@
-"""Reading pixels of a level through OpenSlide.
-
-A backend knows a file's levels and returns their pixels; where these lie on the slide is the
-business of `Slide`.
-"""
+"""Reading pixels of a level through OpenSlide: the `Source` of most formats."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -14,14 +10,21 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from napari_camelyon.errors import SlideError
+from napari_camelyon import files
+from napari_camelyon.errors import DamagedSlideError, SlideError
+from napari_camelyon.slides.blend import on_white
 from napari_camelyon.slides.levels import StoredLevel
+from napari_camelyon.slides.open_file import FileIdentity, identity_of, say_if_replaced
 
 __all__ = ["OpenSlideBackend", "detect_vendor"]
 
 # OpenSlide itself splits larger regions and cuts the fraction off the parts' places, which shifts
 # them by up to a level-0 pixel where the downsample it assumes is no whole number.
 _LARGEST_READ_PX = 4096
+
+# Formats whose pixels lie in other files than the one that is opened: hashing that file alone
+# would give the same fingerprint to different slides, or different ones to the same.
+_MULTI_FILE_VENDORS = frozenset({"dicom", "hamamatsu", "mirax"})
 
 _Result = TypeVar("_Result")
 
@@ -44,10 +47,13 @@ class OpenSlideBackend:
 
     Attributes
     ----------
+    name : str
     path : Path
     properties : mapping of str to str
     levels : tuple of StoredLevel
     associated_names : tuple of str
+    identity : FileIdentity
+        Of the file that was opened; another one may lie at its path later.
 
     Raises
     ------
@@ -55,10 +61,13 @@ class OpenSlideBackend:
         The file cannot be opened.
     """
 
+    name = "openslide"
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._closed = False
+        self.identity = _identity(path)
         handle = _open(path)
         self._handle: openslide.OpenSlide | None = handle
         try:
@@ -80,7 +89,13 @@ class OpenSlideBackend:
             raise SlideError(_cannot_open(path, error)) from error
 
     def read_level(
-        self, level: int, column: int, row: int, width: int, height: int
+        self,
+        level: int,
+        column: int,
+        row: int,
+        width: int,
+        height: int,
+        out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """Read pixels of a level.
 
@@ -93,6 +108,8 @@ class OpenSlideBackend:
             returned is then off by at most half a level-0 pixel, and slightly smoothed.
         width, height : int
             Size in pixels of the level; the region must lie within the level.
+        out : ndarray of uint8, shape (height, width, 3), optional
+            To be filled and returned.
 
         Returns
         -------
@@ -101,22 +118,33 @@ class OpenSlideBackend:
 
         Raises
         ------
+        DamagedSlideError
+            A tile in the region is damaged.
         SlideError
-            A tile in the region is damaged, or the file is gone.
+            The file is gone or was replaced, or this is closed.
         """
-        pixels = np.empty((height, width, 3), dtype=np.uint8)
+        pixels = np.empty((height, width, 3), dtype=np.uint8) if out is None else out
         for top in range(0, height, _LARGEST_READ_PX):
             for left in range(0, width, _LARGEST_READ_PX):
                 part = pixels[top : top + _LARGEST_READ_PX, left : left + _LARGEST_READ_PX]
-                part[:] = self._read_part(level, column + left, row + top, part.shape)
+                self._read_part(level, column + left, row + top, part)
         return pixels
 
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or other image beside the slide, shape (height, width, 3)."""
         return self._recovering(
-            lambda handle: _on_white(np.asarray(handle.associated_images[name])),
+            lambda handle: on_white(np.asarray(handle.associated_images[name])),
             f"its {name} image",
         )
+
+    def fingerprint(self) -> str:
+        """Return 32 hexadecimal digits that identify the content. Raises `OSError`."""
+        quickhash = self.properties.get("openslide.quickhash-1")
+        if self.properties.get("openslide.vendor") in _MULTI_FILE_VENDORS and quickhash:
+            return quickhash[:32]
+        found = files.fingerprint(self.path)
+        say_if_replaced(self.path, self.identity)
+        return found
 
     def close(self) -> None:
         """Let go of the file; reads that run at this moment still finish."""
@@ -124,26 +152,26 @@ class OpenSlideBackend:
             self._closed = True
             self._handle = None
 
-    def _read_part(
-        self, level: int, column: int, row: int, shape: tuple[int, ...]
-    ) -> NDArray[np.uint8]:
-        height, width = shape[:2]
+    def _read_part(self, level: int, column: int, row: int, into: NDArray[np.uint8]) -> None:
+        height, width = into.shape[:2]
         stored = self.levels[level]
         x_px, y_px = round(column * stored.downsample), round(row * stored.downsample)
 
-        def read(handle: openslide.OpenSlide) -> NDArray[np.uint8]:
-            rgba = np.array(handle.read_region((x_px, y_px), level, (width, height)))
+        def read(handle: openslide.OpenSlide) -> None:
+            rgba = np.asarray(handle.read_region((x_px, y_px), level, (width, height)))
             # Placed between pixels, the last ones reach beyond the level's edge by a fraction and
             # come out as partly transparent; their colour is right all the same.
-            if column + width == stored.width_px:
+            right = column + width == stored.width_px and x_px != column * stored.downsample
+            lower = row + height == stored.height_px and y_px != row * stored.downsample
+            if right or lower:
+                rgba = rgba.copy()
+            if right:
                 _make_opaque(rgba[:, -1])
-            if row + height == stored.height_px:
+            if lower:
                 _make_opaque(rgba[-1])
-            return _on_white(rgba)
+            into[:] = on_white(rgba)
 
-        return self._recovering(
-            read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)"
-        )
+        self._recovering(read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)")
 
     def _recovering(self, read: Callable[[openslide.OpenSlide], _Result], what: str) -> _Result:
         with self._lock:
@@ -155,11 +183,13 @@ class OpenSlideBackend:
                 return read(shared)
             except openslide.OpenSlideError:
                 self._replace(shared, None)
+        # What the dead handle had open is lost, and another file may lie at the path by now.
+        say_if_replaced(self.path, self.identity)
         own = _open(self.path)
         try:
             result = read(own)
         except openslide.OpenSlideError as error:
-            raise SlideError(
+            raise DamagedSlideError(
                 f"{self.path} cannot be read: {what} is damaged ({error}). "
                 "Compare the file with its original or fetch it again."
             ) from error
@@ -199,11 +229,8 @@ def _make_opaque(edge: NDArray[np.uint8]) -> None:
     alpha[alpha > 0] = 255
 
 
-def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    alpha = rgba[..., 3:]
-    if alpha.min(initial=255) == 255:
-        return rgba[..., :3]
-    # Rounded to the nearest: colour × alpha + white × (1 − alpha).
-    colour = rgba[..., :3].astype(np.uint16)
-    blended = (colour * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127) // 255
-    return blended.astype(np.uint8)
+def _identity(path: Path) -> FileIdentity:
+    try:
+        return identity_of(path)
+    except OSError as error:
+        raise SlideError(f"{path} cannot be opened ({error.strerror}).") from error

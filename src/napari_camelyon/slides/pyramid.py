@@ -17,15 +17,12 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.resample import read_downsampled
-from napari_camelyon.slides.slide import Slide
+from napari_camelyon.slides.slide import DAMAGED_RGB, Damage, Slide
 
-__all__ = ["COARSEST_PX", "DAMAGED_RGB", "PyramidLevel", "pyramid_levels"]
+__all__ = ["COARSEST_PX", "PyramidLevel", "pyramid_levels"]
 
 COARSEST_PX = 1024
 """Longest side of the coarsest level, which is read as a whole and serves as the thumbnail."""
-
-DAMAGED_RGB = (255, 0, 255)
-"""Colour of what cannot be read: magenta-like tones do not fill 256-pixel squares in tissue."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class PyramidLevel:
         column, row, width, height : int
             In pixels of the level.
         on_damage : callable, optional
-            Called with the error of each damaged piece, which is then filled with `DAMAGED_RGB`
+            Called with the error of each damaged tile, which is then filled with `DAMAGED_RGB`
             while everything else is read as usual.
 
         Returns
@@ -73,30 +70,25 @@ class PyramidLevel:
         SlideError
             A part is damaged and there is no `on_damage`.
         """
+        if on_damage is None:
+            return self._read(column, row, width, height, None)
         try:
-            return read_downsampled(self.slide, column, row, width, height, factor=self.factor)
-        except SlideError:
-            if on_damage is None:
-                raise
-        # Again in pieces of the size of the file's tiles, so that the damaged ones alone are lost.
-        pixels = np.empty((height, width, 3), dtype=np.uint8)
-        side = self.slide.tile_px
-        for top in range(0, height, side):
-            for left in range(0, width, side):
-                part = pixels[top : top + side, left : left + side]
-                try:
-                    part[:] = read_downsampled(
-                        self.slide,
-                        column + left,
-                        row + top,
-                        part.shape[1],
-                        part.shape[0],
-                        factor=self.factor,
-                    )
-                except SlideError as error:
-                    part[:] = DAMAGED_RGB
-                    on_damage(error)
-        return pixels
+            return self._read(column, row, width, height, lambda damage: on_damage(damage.error))
+        except SlideError as error:  # closed, or gone as a whole
+            on_damage(error)
+            return np.full((height, width, 3), DAMAGED_RGB, np.uint8)
+
+    def _read(
+        self,
+        column: int,
+        row: int,
+        width: int,
+        height: int,
+        on_damage: Callable[[Damage], object] | None,
+    ) -> NDArray[np.uint8]:
+        return read_downsampled(
+            self.slide, column, row, width, height, factor=self.factor, on_damage=on_damage
+        )
 
 
 def pyramid_levels(slide: Slide) -> list[PyramidLevel]:

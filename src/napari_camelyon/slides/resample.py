@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:  # a slide makes its thumbnail with this module
-    from napari_camelyon.slides.slide import Slide
+    from napari_camelyon.slides.slide import Damage, Slide
 
 __all__ = ["choose_level", "read_downsampled", "read_resampled", "resize_box"]
 
@@ -44,6 +45,8 @@ def read_resampled(
     height_px: float,
     out_width: int,
     out_height: int,
+    *,
+    on_damage: Callable[[Damage], object] | None = None,
 ) -> NDArray[np.uint8]:
     """Read a region of level 0 as an image of a given size.
 
@@ -56,6 +59,8 @@ def read_resampled(
         Size of the region in level-0 pixels.
     out_width, out_height : int
         Size of the result.
+    on_damage : callable, optional
+        As in `Slide.read`.
 
     Returns
     -------
@@ -82,6 +87,7 @@ def read_resampled(
         columns,
         rows,
         level=level_index,
+        on_damage=on_damage,
     )
     box = (
         max(0.0, left - first_column),
@@ -93,7 +99,14 @@ def read_resampled(
 
 
 def read_downsampled(
-    slide: Slide, column: int, row: int, width: int, height: int, *, factor: float
+    slide: Slide,
+    column: int,
+    row: int,
+    width: int,
+    height: int,
+    *,
+    factor: float,
+    on_damage: Callable[[Damage], object] | None = None,
 ) -> NDArray[np.uint8]:
     """Read a region of the slide shrunk by any factor, in bounded memory.
 
@@ -106,6 +119,8 @@ def read_downsampled(
         Size of the result.
     factor : float
         Level-0 pixels per pixel of the result, at least 1.
+    on_damage : callable, optional
+        As in `Slide.read`.
 
     Returns
     -------
@@ -131,6 +146,7 @@ def read_downsampled(
             len(part) * factor,
             width,
             len(part),
+            on_damage=on_damage,
         )
     return result
 

@@ -3,44 +3,53 @@
 import functools
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_camelyon import files
-from napari_camelyon.errors import MissingMppError, SlideError
+from napari_camelyon.errors import DamagedSlideError, MissingMppError, SlideError
 from napari_camelyon.geometry import Mpp, slide_to_level
 from napari_camelyon.slides.levels import Level, true_levels
 from napari_camelyon.slides.mpp import choose_mpp
-from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
+from napari_camelyon.slides.openslide_backend import OpenSlideBackend
 from napari_camelyon.slides.proof import is_proven_equal
 from napari_camelyon.slides.resample import read_downsampled, resize_box
+from napari_camelyon.slides.source import Backend, Source, open_source, slide_name
 from napari_camelyon.slides.tiff_pixels import TiffPixels, tiff_pixels
 from napari_camelyon.slides.tile_cache import shared_cache
 
-__all__ = ["Backend", "Slide", "is_slide", "open_slide"]
-
-Backend = Literal["auto", "openslide", "tiff"]
-
-# Formats whose pixels lie in other files than the one that is opened: hashing that file alone
-# would give the same fingerprint to different slides, or different ones to the same.
-_MULTI_FILE_VENDORS = frozenset({"dicom", "hamamatsu", "mirax"})
+__all__ = ["DAMAGED_RGB", "Backend", "Damage", "Slide", "open_slide"]
 
 
-def is_slide(path: Path | str) -> bool:
-    """Tell quickly, from the first bytes of the file, whether a path is a slide.
+DAMAGED_RGB = (255, 0, 255)
+"""Colour of what cannot be read: magenta-like tones do not fill 256-pixel squares in tissue."""
 
-    A folder is one when it holds DICOM files of a slide. Never raises.
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A part of a slide that cannot be read.
+
+    Attributes
+    ----------
+    error : DamagedSlideError
+        What is wrong there.
+    x_px, y_px : float
+        Slide point of its top-left corner.
+    width_px, height_px : float
+        Its size in level-0 pixels: of a damaged tile, as far as it was asked for.
     """
-    try:
-        return detect_vendor(_file_to_open(Path(path))) is not None
-    except (SlideError, OSError):
-        return False
+
+    error: DamagedSlideError
+    x_px: float
+    y_px: float
+    width_px: float
+    height_px: float
 
 
 def open_slide(
@@ -54,7 +63,7 @@ def open_slide(
     Parameters
     ----------
     path : path-like
-        A slide file, or a folder with the DICOM files of one slide.
+        A slide file, a folder with the DICOM files of one slide, or an OME-Zarr folder.
     mpp : float or tuple of float, optional
         Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what the file states.
     backend : str
@@ -81,7 +90,7 @@ class Slide:
     Attributes
     ----------
     path : Path
-        Absolute path of the file, or of the folder with the DICOM files.
+        Absolute path of the file, or of the folder with the DICOM files or the OME-Zarr image.
     name : str
         Name without the suffix; identifies the slide in layers and results.
     width_px, height_px : int
@@ -95,7 +104,7 @@ class Slide:
     objective_power : float or None
         Magnification that the file states.
     vendor : str
-        Format, as OpenSlide calls it.
+        Format, as OpenSlide calls it; "ome-zarr".
     properties : mapping of str to str
         All metadata of the file.
     associated_names : tuple of str
@@ -114,23 +123,23 @@ class Slide:
         backend: Backend = "auto",
     ) -> None:
         self.path = path.expanduser().absolute()
-        self.name = self.path.name if self.path.is_dir() else self.path.stem
+        self.name = slide_name(self.path)
         self._given_mpp = mpp
         self._wanted_backend = backend
-        self._backend = OpenSlideBackend(_file_to_open(self.path))
-        self.properties: Mapping[str, str] = self._backend.properties
+        self._source: Source = open_source(self.path, backend)
+        self.properties: Mapping[str, str] = self._source.properties
         self.vendor = self.properties.get("openslide.vendor", "unknown")
-        self.levels: tuple[Level, ...] = true_levels(self._backend.levels)
+        self.levels: tuple[Level, ...] = true_levels(self._source.levels)
         self.width_px, self.height_px = self.levels[0].width_px, self.levels[0].height_px
         self.mpp: Mpp | None
         self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name)
         self.objective_power = _number(self.properties.get("openslide.objective-power"))
-        self.associated_names = self._backend.associated_names
+        self.associated_names = self._source.associated_names
         self.bounds_px = _bounds(self.properties, self.width_px, self.height_px)
-        first = self._backend.levels[0]
+        first = self._source.levels[0]
         self.tile_px = max(first.tile_width_px, first.tile_height_px) or 256
         self._choosing = threading.Lock()
-        self._pixels_if_chosen: OpenSlideBackend | TiffPixels | None = None
+        self._pixels_if_chosen: Source | TiffPixels | None = None
 
     def __repr__(self) -> str:
         return f"<Slide {self.name}: {self.width_px} × {self.height_px} px, {self.vendor}>"
@@ -153,30 +162,31 @@ class Slide:
 
     def close(self) -> None:
         """Let go of the file. Reads that run at this moment finish; later ones raise SlideError."""
-        self._backend.close()
+        self._source.close()
         with self._choosing:
             if self._pixels_if_chosen is None:
-                self._pixels_if_chosen = self._backend  # which says that it is closed
+                self._pixels_if_chosen = self._source  # which says that it is closed
             elif isinstance(self._pixels_if_chosen, TiffPixels):
                 self._pixels_if_chosen.close()
 
     @property
     def backend(self) -> str:
-        """What reads the pixels: "openslide" or "tiff"."""
-        return "tiff" if isinstance(self._pixels, TiffPixels) else "openslide"
+        """What reads the pixels: "tiff", or the `Source.name` of the slide's format."""
+        return self._pixels.name
 
     @property
-    def _pixels(self) -> OpenSlideBackend | TiffPixels:
+    def _pixels(self) -> Source | TiffPixels:
         if self._pixels_if_chosen is None:
             with self._choosing:
                 if self._pixels_if_chosen is None:
                     self._pixels_if_chosen = self._choose_pixels()
         return self._pixels_if_chosen
 
-    def _choose_pixels(self) -> OpenSlideBackend | TiffPixels:
-        if self._wanted_backend == "openslide":
-            return self._backend
-        direct = tiff_pixels(self._backend.path, self._backend.levels, shared_cache())
+    def _choose_pixels(self) -> Source | TiffPixels:
+        if self._wanted_backend == "openslide" or not isinstance(self._source, OpenSlideBackend):
+            return self._source
+        source = self._source
+        direct = tiff_pixels(source.path, source.identity, source.levels, shared_cache())
         if self._wanted_backend == "tiff":
             if direct is None:
                 raise SlideError(
@@ -185,20 +195,19 @@ class Slide:
                 )
             return direct
         if direct is None:
-            return self._backend
-        if is_proven_equal(self._backend, direct, self.fingerprint):
+            return self._source
+        if is_proven_equal(self._source, direct, self.fingerprint):
             return direct
         direct.close()
-        return self._backend
+        return self._source
 
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that identify the slide's content, also after a move."""
-        quickhash = self.properties.get("openslide.quickhash-1")
-        if self.vendor in _MULTI_FILE_VENDORS and quickhash:
-            return quickhash[:32]
         try:
-            return files.fingerprint(self._backend.path)
+            return self._source.fingerprint()
+        except SlideError:
+            raise
         except OSError as error:
             raise SlideError(
                 f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
@@ -218,7 +227,15 @@ class Slide:
         return self.mpp
 
     def read(
-        self, x_px: int, y_px: int, width_px: int, height_px: int, level: int = 0
+        self,
+        x_px: int,
+        y_px: int,
+        width_px: int,
+        height_px: int,
+        level: int = 0,
+        *,
+        out: NDArray[np.uint8] | None = None,
+        on_damage: Callable[[Damage], object] | None = None,
     ) -> NDArray[np.uint8]:
         """Read a region.
 
@@ -233,6 +250,12 @@ class Slide:
             Size in pixels **of the level**.
         level : int
             0 is the finest.
+        out : ndarray of uint8, shape (height_px, width_px, 3), optional
+            To be filled and returned; may be a part of a larger array. After an error its content
+            is undefined.
+        on_damage : callable, optional
+            Called with each damaged tile in the region, which is then filled with `DAMAGED_RGB`
+            while everything else is read as usual. Without it, damage is an error.
 
         Returns
         -------
@@ -241,17 +264,25 @@ class Slide:
 
         Raises
         ------
+        DamagedSlideError
+            The slide is damaged there, and `on_damage` is not given.
         SlideError
-            The slide is damaged there, gone, or closed.
+            The slide is gone or closed.
         IndexError
             There is no such level.
         ValueError
-            A size is negative.
+            A size is negative, or `out` does not fit.
         """
         if not 0 <= level < len(self.levels):
             raise IndexError(f"{self.name} has levels 0 to {len(self.levels) - 1}, not {level}.")
         if width_px < 0 or height_px < 0:
             raise ValueError(f"A region cannot measure {width_px} × {height_px} pixels.")
+        shape = (height_px, width_px, 3)
+        if out is not None and (out.shape != shape or out.dtype != np.uint8):
+            raise ValueError(
+                f"This region needs an array of uint8 of shape {shape} to be read into, not of "
+                f"{out.dtype} of shape {out.shape}."
+            )
         stored = self.levels[level]
         corner = slide_to_level((x_px, y_px), (stored.downsample_x, stored.downsample_y))
         column, row = (int(edge) for edge in np.floor(corner + 0.5))
@@ -259,12 +290,50 @@ class Slide:
         right = min(column + width_px, stored.width_px)
         bottom = min(row + height_px, stored.height_px)
         if (left, top, right, bottom) == (column, row, column + width_px, row + height_px):
-            return self._pixels.read_level(level, column, row, width_px, height_px)
-        pixels = np.full((height_px, width_px, 3), 255, dtype=np.uint8)
+            return self._read_inside(level, column, row, width_px, height_px, out, on_damage)
+        pixels = np.empty(shape, dtype=np.uint8) if out is None else out
+        pixels[:] = 255
         if left < right and top < bottom:
-            pixels[top - row : bottom - row, left - column : right - column] = (
-                self._pixels.read_level(level, left, top, right - left, bottom - top)
-            )
+            inside = pixels[top - row : bottom - row, left - column : right - column]
+            self._read_inside(level, left, top, right - left, bottom - top, inside, on_damage)
+        return pixels
+
+    def _read_inside(
+        self,
+        level: int,
+        column: int,
+        row: int,
+        width: int,
+        height: int,
+        out: NDArray[np.uint8] | None,
+        on_damage: Callable[[Damage], object] | None,
+    ) -> NDArray[np.uint8]:
+        """Read a region that lies within its level."""
+        try:
+            return self._pixels.read_level(level, column, row, width, height, out)
+        except DamagedSlideError:
+            if on_damage is None:
+                raise
+        pixels = np.empty((height, width, 3), dtype=np.uint8) if out is None else out
+        # Again, cut along the file's own tiles, so that the damaged ones alone are lost.
+        stored, scale = self._source.levels[level], self.levels[level]
+        wide, tall = stored.tile_width_px or 256, stored.tile_height_px or 256
+        for top, bottom in _cuts(row, row + height, tall):
+            for left, right in _cuts(column, column + width, wide):
+                part = pixels[top - row : bottom - row, left - column : right - column]
+                try:
+                    self._pixels.read_level(level, left, top, right - left, bottom - top, part)
+                except DamagedSlideError as error:
+                    part[:] = DAMAGED_RGB
+                    on_damage(
+                        Damage(
+                            error,
+                            left * scale.downsample_x,
+                            top * scale.downsample_y,
+                            (right - left) * scale.downsample_x,
+                            (bottom - top) * scale.downsample_y,
+                        )
+                    )
         return pixels
 
     def thumbnail(self, max_px: int) -> NDArray[np.uint8]:
@@ -307,24 +376,16 @@ class Slide:
         if name not in self.associated_names:
             known = ", ".join(self.associated_names) or "none"
             raise SlideError(f"{self.path.name} has no image named {name!r} (it has: {known}).")
-        return self._backend.associated(name)
+        return self._source.associated(name)
 
 
-def _file_to_open(path: Path) -> Path:
-    if path.is_dir():
-        first = next((file for file in sorted(path.glob("*.dcm")) if detect_vendor(file)), None)
-        if first is None:
-            raise SlideError(
-                f"{path} is a folder without the DICOM files of a slide: choose a slide file."
-            )
-        return first
-    try:
-        with path.open("rb"):
-            return path
-    except FileNotFoundError as error:
-        raise SlideError(f"There is no slide {path}: check the name.") from error
-    except OSError as error:
-        raise SlideError(f"{path} cannot be opened ({error.strerror}).") from error
+def _cuts(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of an interval between whole multiples of a step."""
+    edge = start
+    while edge < stop:
+        following = min(stop, (edge // step + 1) * step)
+        yield edge, following
+        edge = following
 
 
 def _bounds(

@@ -47,7 +47,7 @@ class SlideStream:
         the window again.
     on_damage : callable, optional
         Called from a reading thread with the error of each damaged piece, which is shown in
-        `pyramid.DAMAGED_RGB`.
+        `slide.DAMAGED_RGB`.
     cache : TileCache, optional
         Where pieces are kept; the shared one unless given.
 

@@ -1,139 +1,118 @@
-"""Pixels of a tiled TIFF, decoded tile by tile as they lie in the file.
+"""Pixels of a TIFF's levels, decoded tile by tile as they lie in the file.
 
 OpenSlide blends every tile in float before it hands it out, which takes several times as long as
-decoding it. Here a tile is read and decoded alone, by the decoders that tifffile chooses, and
-copied to where it belongs.
+decoding it. Here a tile is read and decoded alone and copied to where it belongs.
 """
 
-import os
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from napari_camelyon.errors import SlideError
+from napari_camelyon.errors import DamagedSlideError, SlideError
 from napari_camelyon.slides.levels import StoredLevel
+from napari_camelyon.slides.open_file import FileIdentity, OpenFile
+from napari_camelyon.slides.tiff_directories import Directory, read_directories
+from napari_camelyon.slides.tiff_tiles import TiffPage, UnsupportedTiffError, tiff_page
 from napari_camelyon.slides.tile_cache import TileCache
 
 __all__ = ["TiffPixels", "tiff_pixels"]
 
-_LARGEST_TILE_PX = 4096  # a larger "tile" is a level stored in one piece
 
-
-@dataclass(frozen=True)
-class _Page:
-    """One level: where its tiles lie and how they are decoded."""
-
-    width_px: int
-    height_px: int
-    tile_width_px: int
-    tile_height_px: int
-    offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
-    decode: Callable[..., Any]
-    tables: bytes | None
-
-    @property
-    def columns(self) -> int:
-        return -(-self.width_px // self.tile_width_px)
-
-
-def tiff_pixels(path: Path, levels: Sequence[StoredLevel], cache: TileCache) -> "TiffPixels | None":
-    """Return a reader of a file's levels, or None where the file is not made for it.
+def tiff_pixels(
+    path: Path,
+    identity: FileIdentity,
+    levels: Sequence[StoredLevel],
+    cache: TileCache,
+) -> "TiffPixels | None":
+    """Return a reader of the levels that OpenSlide found, or None where it is not made for them.
 
     Parameters
     ----------
     path : Path
+    identity : FileIdentity
+        Of the file that OpenSlide opened; another one may lie there by now.
     levels : sequence of StoredLevel
-        As OpenSlide sees them; a page of the same size is wanted for each.
+        As OpenSlide sees them; a tiled image of the same size is wanted for each.
     cache : TileCache
     """
     try:
-        with tifffile.TiffFile(path) as tif:
-            pages = [_page(page) for page in _all_pages(tif)]
-    except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError):
+        file = OpenFile(path)
+        directories = read_directories(file)
+    except SlideError:
         return None
+    if file.identity != identity:
+        return None
+    left = [page for page in _pages(directories or ()) if page.tiled]
     found = []
     for level in levels:
-        size = (level.width_px, level.height_px)
-        fitting = [page for page in pages if page and (page.width_px, page.height_px) == size]
-        if len(fitting) != 1:
+        page = next((page for page in left if _holds(page, level)), None)
+        if page is None:
             return None
-        found.append(fitting[0])
-    return TiffPixels(path, tuple(found), tuple(level.downsample for level in levels), cache)
+        # Where two levels of a file look alike, they follow each other as OpenSlide's levels do.
+        left.remove(page)
+        found.append(page)
+    return TiffPixels(file, tuple(found), tuple(level.downsample for level in levels), cache)
 
 
-def _all_pages(tif: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    for listed in tif.pages:
-        page = listed if isinstance(listed, tifffile.TiffPage) else listed.aspage()
-        yield page
-        if page.subifds:
-            yield from (sub for sub in page.pages or () if isinstance(sub, tifffile.TiffPage))
+def _pages(directories: Sequence[Directory]) -> Iterator[TiffPage]:
+    for directory in directories:
+        for one in (directory, *directory.children):
+            with suppress(UnsupportedTiffError):
+                yield tiff_page(one)
 
 
-def _page(page: tifffile.TiffPage) -> _Page | None:
-    right = (
-        page.is_tiled
-        and page.dtype == np.uint8
-        and page.samplesperpixel == 3
-        and page.planarconfig == tifffile.PLANARCONFIG.CONTIG
-        and page.imagedepth == 1
-        and max(page.tilewidth, page.tilelength) <= _LARGEST_TILE_PX
-    )
-    if not right:
-        return None
-    offsets, sizes = tuple(page.dataoffsets), tuple(page.databytecounts)
-    in_all = -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength)
-    if len(offsets) != in_all or len(sizes) != in_all:
-        return None
-    return _Page(
-        page.imagewidth,
-        page.imagelength,
-        page.tilewidth,
-        page.tilelength,
-        offsets,
-        sizes,
-        page.decode,
-        page.jpegtables,
-    )
+def _holds(page: TiffPage, level: StoredLevel) -> bool:
+    """Whether an image measures what a level does; that it is that level, its pixels prove."""
+    size = page.width_px, page.height_px
+    if size == (level.width_px, level.height_px):
+        return True
+    # Philips stores levels padded to whole tiles, and OpenSlide cuts the padding off.
+    wide, tall = page.tile_width_px, page.tile_height_px
+    padded = -(-level.width_px // wide) * wide, -(-level.height_px // tall) * tall
+    return size == padded and (wide, tall) == (level.tile_width_px, level.tile_height_px)
 
 
 class TiffPixels:
     """Reads regions of a TIFF's levels; any thread may read."""
 
+    name = "tiff"
+
     def __init__(
         self,
-        path: Path,
-        pages: tuple[_Page, ...],
+        file: OpenFile,
+        pages: tuple[TiffPage, ...],
         downsamples: tuple[float, ...],
         cache: TileCache,
     ) -> None:
-        self.path = path
+        self.path = file.path
         self._pages = pages
         self._downsamples = downsamples
         self._cache = cache
-        self._file: _File | None = _File(path)
-        stat = os.fstat(self._file.descriptor)
+        self._file: OpenFile | None = file
         # The same path may hold another file later, while the cache still has tiles of this one.
-        self._identity = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        self._identity = (str(file.path), file.identity)
 
     def close(self) -> None:
         """Let go of the file; reads that run at this moment still finish."""
         self._file = None
 
     def read_level(
-        self, level: int, column: int, row: int, width: int, height: int
+        self,
+        level: int,
+        column: int,
+        row: int,
+        width: int,
+        height: int,
+        out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
-        """Read pixels of a level; see `OpenSlideBackend.read_level`."""
+        """Read pixels of a level; see `Source.read_level`."""
         self._open_file()  # tiles in the cache outlive a slide, which is closed all the same
         page = self._pages[level]
-        pixels = np.empty((height, width, 3), np.uint8)
+        pixels = np.empty((height, width, 3), np.uint8) if out is None else out
         wide, tall = page.tile_width_px, page.tile_height_px
         for tile_row in range(row // tall, (row + height - 1) // tall + 1):
             for tile_column in range(column // wide, (column + width - 1) // wide + 1):
@@ -152,16 +131,22 @@ class TiffPixels:
 
     def fullest_places(self, level: int, count: int) -> list[tuple[int, int]]:
         """Return the corners, in pixels of a level, of the tiles that take the most bytes."""
+        return self._corners(level, np.argsort(self._pages[level].sizes[0])[::-1][:count])
+
+    def empty_places(self, level: int, count: int) -> list[tuple[int, int]]:
+        """Return the corners, in pixels of a level, of the first tiles that hold nothing."""
+        return self._corners(level, np.flatnonzero(self._pages[level].sizes[0] == 0)[:count])
+
+    def _corners(self, level: int, indices: NDArray[np.int64]) -> list[tuple[int, int]]:
         page = self._pages[level]
-        fullest = np.argsort(page.sizes)[::-1][:count].tolist()
         return [
             (index % page.columns * page.tile_width_px, index // page.columns * page.tile_height_px)
-            for index in fullest
+            for index in indices.tolist()
         ]
 
     def _tile(self, level: int, index: int) -> NDArray[np.uint8] | None:
         page = self._pages[level]
-        if page.sizes[index] == 0:
+        if page.sizes[0, index] == 0 or page.offsets[0, index] == 0:
             return None
         key = (self._identity, level, index)
         tile = self._cache.get(key)
@@ -170,58 +155,40 @@ class TiffPixels:
             self._cache.put(key, tile)
         return tile
 
-    def _decoded(self, page: _Page, level: int, index: int) -> NDArray[np.uint8]:
-        data = self._bytes(page.offsets[index], page.sizes[index])
-        row, column = divmod(index, page.columns)
-        x_px = round(column * page.tile_width_px * self._downsamples[level])
-        y_px = round(row * page.tile_height_px * self._downsamples[level])
-        where = (
-            f"{self.path} cannot be read: level {level} at x={x_px}, y={y_px} "
-            f"({page.tile_width_px} × {page.tile_height_px} px) is damaged"
-        )
-        if len(data) < page.sizes[index]:
-            raise SlideError(f"{where} (the file ends before it). Fetch the file again.")
-        try:
-            decoded = page.decode(data, index, jpegtables=page.tables)[0]
-        except (ValueError, RuntimeError, IndexError, TypeError) as error:
-            raise SlideError(
-                f"{where} ({error}). Compare the file with its original or fetch it again."
-            ) from error
-        tile = np.asarray(decoded[0], np.uint8)
-        if tile.shape != (page.tile_height_px, page.tile_width_px, 3):
-            # tifffile cuts the last tiles at the image's edge.
-            whole = np.full((page.tile_height_px, page.tile_width_px, 3), 255, np.uint8)
-            whole[: tile.shape[0], : tile.shape[1]] = tile
-            tile = whole
-        return tile
-
-    def _bytes(self, offset: int, size: int) -> bytes:
+    def _decoded(self, page: TiffPage, level: int, index: int) -> NDArray[np.uint8]:
         file = self._open_file()  # the name keeps it open while we read
+        sizes = page.sizes[:, index].tolist()
+        if max(sizes) > page.largest_data_bytes:
+            raise self._damage(level, index, f"it claims to hold {max(sizes)} bytes")
+        data = [
+            file.read(offset, size)
+            for offset, size in zip(page.offsets[:, index].tolist(), sizes, strict=True)
+        ]
+        if any(len(part) < size for part, size in zip(data, sizes, strict=True)):
+            raise self._damage(level, index, "the file ends before it, so it may be cut off")
         try:
-            return file.read(offset, size)
-        except OSError as error:
-            raise SlideError(
-                f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
-            ) from error
+            return page.decode(data, page.rows_of(index))
+        except (ValueError, RuntimeError, IndexError, TypeError, struct.error) as error:
+            raise self._damage(level, index, str(error)) from error
 
-    def _open_file(self) -> "_File":
+    def _damage(self, level: int, index: int, reason: str) -> SlideError:
+        """Return the error of a tile; its place is told in pixels of level 0."""
+        if self._file is not None and self._file.changed():
+            return SlideError(
+                f"{self.path} was changed while it was open ({reason}): close it and open it again."
+            )
+        page, downsample = self._pages[level], self._downsamples[level]
+        row, column = divmod(index, page.columns)
+        x_px = round(column * page.tile_width_px * downsample)
+        y_px = round(row * page.tile_height_px * downsample)
+        return DamagedSlideError(
+            f"{self.path} cannot be read: level {level} at x={x_px}, y={y_px} "
+            f"({page.tile_width_px} × {page.tile_height_px} px) is damaged ({reason}). "
+            "Compare the file with its original or fetch it again."
+        )
+
+    def _open_file(self) -> OpenFile:
         file = self._file
         if file is None:
             raise SlideError(f"{self.path.name} is closed: open it again to read from it.")
         return file
-
-
-class _File:
-    """A file that is closed when the last thread lets go of it, never under a running read."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._lock = threading.Lock()
-        weakref.finalize(self, os.close, self.descriptor)
-
-    def read(self, offset: int, size: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self.descriptor, size, offset)
-        with self._lock:  # Windows knows no reading at a place
-            os.lseek(self.descriptor, offset, os.SEEK_SET)
-            return os.read(self.descriptor, size)

@@ -94,6 +94,9 @@ def tissue_mask(
 ) -> TissueMask:
     """Find the tissue of a slide.
 
+    What is damaged counts as tissue: so nothing is left out that a finer level may still hold, and
+    what cannot be read at all is counted by those who try.
+
     Parameters
     ----------
     slide : Slide
@@ -112,7 +115,7 @@ def tissue_mask(
     Raises
     ------
     SlideError
-        The slide cannot be read.
+        The slide cannot be read any more.
     """
     if slide.mpp is None:
         pixel_px = max(1.0, max(slide.width_px, slide.height_px) / _MASK_SIDE_WITHOUT_MPP)
@@ -125,7 +128,15 @@ def tissue_mask(
     found = np.zeros((rows, columns), dtype=bool)
     for start in range(0, rows, _STRIP_ROWS):
         stop = min(rows, start + _STRIP_ROWS)
-        strip = read_downsampled(slide, 0, start, columns, stop - start, factor=pixel_px)
+        strip = read_downsampled(
+            slide,
+            0,
+            start,
+            columns,
+            stop - start,
+            factor=pixel_px,
+            on_damage=lambda _: None,  # its colour is no ink's, and coloured as tissue is
+        )
         coloured = np.ptp(strip, axis=2) > min_colour_spread
         found[start:stop] = coloured & ~_is_ink(strip)
     min_area = 4 if pixel_um2 is None else max(1, round(min_area_um2 / pixel_um2))

@@ -206,9 +206,14 @@ class InferenceDock(QWidget):
         node = self._running
         if node is None:
             return
-        complete = node.heatmap is not None and node.heatmap.computed_share == 1
-        share = 0.0 if node.heatmap is None else node.heatmap.computed_share or 0.0
+        heatmap = node.heatmap
+        complete = heatmap is not None and heatmap.computed_share == 1
+        share = 0.0 if heatmap is None else heatmap.computed_share or 0.0
         node.status = "done" if complete else f"stopped at {share:.0%}"
+        if heatmap is not None and heatmap.damaged_cells:
+            dealt_with = heatmap.computed_cells + heatmap.damaged_cells == heatmap.planned_cells
+            until = "done" if dealt_with else node.status
+            node.status = f"{until}, {heatmap.damaged_cells:,} patches on damaged parts left out"
         self._view.restage(node)
 
     def _on_errored(self, error: Exception) -> None:
