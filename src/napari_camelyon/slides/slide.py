@@ -19,7 +19,7 @@ from napari_camelyon.slides.levels import Level, true_levels
 from napari_camelyon.slides.mpp import choose_mpp
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
 from napari_camelyon.slides.proof import is_proven_equal
-from napari_camelyon.slides.resample import read_downsampled, resize_box
+from napari_camelyon.slides.resample import read_downsampled, read_resampled, resize_box
 from napari_camelyon.slides.tiff_pixels import TiffPixels, tiff_pixels
 from napari_camelyon.slides.tile_cache import shared_cache
 
@@ -218,9 +218,16 @@ class Slide:
         return self.mpp
 
     def read(
-        self, x_px: int, y_px: int, width_px: int, height_px: int, level: int = 0
+        self,
+        x_px: int,
+        y_px: int,
+        width_px: int,
+        height_px: int,
+        level: int = 0,
+        *,
+        mpp: float | None = None,
     ) -> NDArray[np.uint8]:
-        """Read a region.
+        """Read a region, of a level or at a pixel size.
 
         Parameters
         ----------
@@ -230,9 +237,14 @@ class Slide:
             and not mixed from neighbours (with OpenSlide's exception, see
             `OpenSlideBackend.read_level`).
         width_px, height_px : int
-            Size in pixels **of the level**.
+            Size in pixels **of the level**, or of the result where `mpp` is given.
         level : int
-            0 is the finest.
+            0 is the finest. Not together with `mpp`.
+        mpp : float, optional
+            Micrometres per pixel of the result, along both axes, whatever the slide's own pixels
+            measure. The region then begins exactly at its slide point. Its pixels are means over
+            the areas that they cover on the next finer level; where they are smaller than those of
+            level 0 they are interpolated linearly.
 
         Returns
         -------
@@ -243,15 +255,19 @@ class Slide:
         ------
         SlideError
             The slide is damaged there, gone, or closed.
+        MissingMppError
+            `mpp` is given, but the slide does not say how large its pixels are.
         IndexError
             There is no such level.
         ValueError
-            A size is negative.
+            A size is negative, `mpp` is not above 0, or both a level and `mpp` are given.
         """
         if not 0 <= level < len(self.levels):
             raise IndexError(f"{self.name} has levels 0 to {len(self.levels) - 1}, not {level}.")
         if width_px < 0 or height_px < 0:
             raise ValueError(f"A region cannot measure {width_px} × {height_px} pixels.")
+        if mpp is not None:
+            return self._read_at_mpp(x_px, y_px, width_px, height_px, level, mpp)
         stored = self.levels[level]
         corner = slide_to_level((x_px, y_px), (stored.downsample_x, stored.downsample_y))
         column, row = (int(edge) for edge in np.floor(corner + 0.5))
@@ -266,6 +282,17 @@ class Slide:
                 self._pixels.read_level(level, left, top, right - left, bottom - top)
             )
         return pixels
+
+    def _read_at_mpp(
+        self, x_px: int, y_px: int, width_px: int, height_px: int, level: int, mpp: float
+    ) -> NDArray[np.uint8]:
+        if level != 0:
+            raise ValueError("Give a level or a pixel size to read at, not both.")
+        if not (math.isfinite(mpp) and mpp > 0):
+            raise ValueError(f"Pixels cannot be read at {mpp} µm/px.")
+        own_x, own_y = self.require_mpp()
+        extent_px = width_px * mpp / own_x, height_px * mpp / own_y
+        return read_resampled(self, x_px, y_px, *extent_px, width_px, height_px)
 
     def thumbnail(self, max_px: int) -> NDArray[np.uint8]:
         """Return the whole slide, its longer side `max_px` (or less, if the slide is smaller).
