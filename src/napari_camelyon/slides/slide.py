@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from napari_camelyon import files
 from napari_camelyon.errors import MissingMppError, SlideError
 from napari_camelyon.geometry import Mpp, slide_to_level
+from napari_camelyon.slides.kept_mpp import find_kept_mpp
 from napari_camelyon.slides.levels import Level, true_levels
-from napari_camelyon.slides.mpp import choose_mpp
+from napari_camelyon.slides.mpp import KeptMpp, choose_mpp, mpp_hint
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
 from napari_camelyon.slides.proof import is_proven_equal
 from napari_camelyon.slides.resample import read_downsampled, read_resampled, resize_box
@@ -56,7 +57,8 @@ def open_slide(
     path : path-like
         A slide file, or a folder with the DICOM files of one slide.
     mpp : float or tuple of float, optional
-        Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what the file states.
+        Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what was kept with
+        `keep_mpp`, which wins over what the file states.
     backend : str
         What reads the pixels: "openslide"; "tiff", which decodes a TIFF's tiles directly and is
         several times as fast; or "auto": the latter for files where it gives the same pixels,
@@ -115,7 +117,6 @@ class Slide:
     ) -> None:
         self.path = path.expanduser().absolute()
         self.name = self.path.name if self.path.is_dir() else self.path.stem
-        self._given_mpp = mpp
         self._wanted_backend = backend
         self._backend = OpenSlideBackend(_file_to_open(self.path))
         self.properties: Mapping[str, str] = self._backend.properties
@@ -123,7 +124,10 @@ class Slide:
         self.levels: tuple[Level, ...] = true_levels(self._backend.levels)
         self.width_px, self.height_px = self.levels[0].width_px, self.levels[0].height_px
         self.mpp: Mpp | None
-        self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name)
+        kept = KeptMpp() if mpp is not None else find_kept_mpp(self.path, lambda: self.fingerprint)
+        self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name, kept)
+        # For a process on another machine, which does not find what was kept on this one.
+        self._given_mpp = kept.mpp if mpp is None else mpp
         self.objective_power = _number(self.properties.get("openslide.objective-power"))
         self.associated_names = self._backend.associated_names
         self.bounds_px = _bounds(self.properties, self.width_px, self.height_px)
@@ -207,13 +211,12 @@ class Slide:
     def require_mpp(self) -> Mpp:
         """Return the pixel size, or raise MissingMppError with the advice how to give it."""
         if self.mpp is None:
-            hint = ""
-            if self.objective_power is not None:
-                hint = f" The file states a {self.objective_power:g}× objective."
+            power = self.objective_power
+            states = "" if power is None else f" The file states a {power:g}× objective."
             raise MissingMppError(
-                f"The pixel size of {self.path.name} is unknown: {self.mpp_note}.{hint} "
-                "Give micrometres per pixel with --mpp or in the dock; many 40× scans have "
-                "0.25, many 20× scans 0.5."
+                f"The pixel size of {self.path.name} is unknown: {self.mpp_note}.{states} "
+                "Give micrometres per pixel with --mpp, in the dock, or for good with "
+                f"napari-camelyon mpp; {mpp_hint(power)[1]}."
             )
         return self.mpp
 
