@@ -1,5 +1,6 @@
 """Slides: opening them, where their pixels lie, and their pixels at any size."""
 
+from napari_camelyon.slides.colour import ColourTransform, colour_transform, to_srgb
 from napari_camelyon.slides.describe import describe
 from napari_camelyon.slides.kept_mpp import forget_mpp, keep_mpp
 from napari_camelyon.slides.layer_data import layer_data
@@ -16,9 +17,11 @@ from napari_camelyon.slides.slide import Slide, is_slide, open_slide
 from napari_camelyon.slides.writer import write_slide
 
 __all__ = [
+    "ColourTransform",
     "Level",
     "Slide",
     "choose_level",
+    "colour_transform",
     "dask_levels",
     "describe",
     "forget_mpp",
@@ -30,5 +33,6 @@ __all__ = [
     "read_downsampled",
     "read_resampled",
     "resize_box",
+    "to_srgb",
     "write_slide",
 ]

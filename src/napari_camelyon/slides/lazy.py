@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import SlideError
+from napari_camelyon.slides.colour import ColourTransform, to_srgb
 from napari_camelyon.slides.resample import read_downsampled
 from napari_camelyon.slides.slide import Slide
 
@@ -33,7 +34,10 @@ DAMAGED_RGB = (255, 0, 255)
 
 
 def dask_levels(
-    slide: Slide, *, on_damage: Callable[[SlideError], None] | None = None
+    slide: Slide,
+    *,
+    on_damage: Callable[[SlideError], None] | None = None,
+    colour: ColourTransform | None = None,
 ) -> list[da.Array]:
     """Return the slide as a pyramid of lazy arrays for napari, level 0 first.
 
@@ -49,6 +53,9 @@ def dask_levels(
         Called, from whichever thread reads, with the error of each damaged piece; the piece is
         then shown in `DAMAGED_RGB` and everything else as usual. Without it, a damaged
         tile raises SlideError from ``compute()``, so that no analysis mistakes it for pixels.
+    colour : ColourTransform, optional
+        From `colour_transform`: the arrays are in sRGB, for looking. Not for models, which are
+        trained on pixels as they are stored.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def dask_levels(
     rows = math.ceil(slide.height_px / coarsest) * coarsest
     columns = math.ceil(slide.width_px / coarsest) * coarsest
     return [
-        _LazyLevel(slide, factor, rows // factor, columns // factor, on_damage).as_array()
+        _LazyLevel(slide, factor, rows // factor, columns // factor, on_damage, colour).as_array()
         for factor in factors
     ]
 
@@ -75,6 +82,7 @@ class _LazyLevel:
     rows: int
     columns: int
     on_damage: Callable[[SlideError], None] | None
+    colour: ColourTransform | None
 
     @property
     def chunk_px(self) -> int:
@@ -84,12 +92,13 @@ class _LazyLevel:
     def as_array(self) -> da.Array:
         # A name of our own spares dask the hashing, and is the same for the same content.
         marking = "" if self.on_damage is None else "-marking-damage"
+        colours = "" if self.colour is None else "-srgb"
         array: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
             self.read_block,
             chunks=(_split(self.rows, self.chunk_px), _split(self.columns, self.chunk_px), (3,)),
             dtype=np.uint8,
             meta=np.empty((0, 0, 0), dtype=np.uint8),
-            name=f"slide-{self.slide.fingerprint}-x{self.factor}{marking}",
+            name=f"slide-{self.slide.fingerprint}-x{self.factor}{marking}{colours}",
         )
         return array
 
@@ -116,7 +125,8 @@ class _LazyLevel:
         return pixels
 
     def _read(self, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
-        return read_downsampled(self.slide, column, row, width, height, factor=self.factor)
+        pixels = read_downsampled(self.slide, column, row, width, height, factor=self.factor)
+        return pixels if self.colour is None else to_srgb(pixels, self.colour)
 
 
 def _split(length: int, chunk: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import openslide
+import tifffile
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import SlideError
@@ -22,6 +23,8 @@ __all__ = ["OpenSlideBackend", "detect_vendor"]
 # OpenSlide itself splits larger regions and cuts the fraction off the parts' places, which shifts
 # them by up to a level-0 pixel where the downsample it assumes is no whole number.
 _LARGEST_READ_PX = 4096
+
+_ICC_PROFILE_TAG = 34675  # "InterColorProfile", ICC.1:2022 annex B.5
 
 _Result = TypeVar("_Result")
 
@@ -118,6 +121,15 @@ class OpenSlideBackend:
             f"its {name} image",
         )
 
+    def icc_profile(self) -> bytes | None:
+        """Return the colour profile of the slide's pixels, or None. Raises `SlideError`."""
+        profile = self._recovering(
+            # An empty region carries it as every region does, and decodes nothing.
+            lambda handle: handle.read_region((0, 0), 0, (0, 0)).info.get("icc_profile"),
+            "its colour profile",
+        )
+        return _icc_profile_in_tiff(self.path) if profile is None else profile
+
     def close(self) -> None:
         """Let go of the file; reads that run at this moment still finish."""
         with self._lock:
@@ -173,6 +185,16 @@ class OpenSlideBackend:
         with self._lock:
             if self._handle is current and not self._closed:
                 self._handle = other
+
+
+def _icc_profile_in_tiff(path: Path) -> bytes | None:
+    """Return the profile of a TIFF's first page, which OpenSlide passes over in Philips' files."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            tag = tif.pages.first.tags.get(_ICC_PROFILE_TAG)
+            return None if tag is None else bytes(tag.value)
+    except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError):
+        return None  # no TIFF
 
 
 def _open(path: Path) -> openslide.OpenSlide:

@@ -208,6 +208,11 @@ class Slide:
                 f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
             ) from error
 
+    @cached_property
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile of the scanner's colours, or None; see `slides.colour`."""
+        return self._backend.icc_profile()
+
     def require_mpp(self) -> Mpp:
         """Return the pixel size, or raise MissingMppError with the advice how to give it."""
         if self.mpp is None:
