@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from napari_camelyon import __version__
-from napari_camelyon.cli.text import DISCLAIMER, aligned, slide_lines
+from napari_camelyon.cli.text import DISCLAIMER, aligned, alignment_lines, pixel_size, slide_lines
 from napari_camelyon.errors import CamelyonError
 
 __all__ = ["main"]
@@ -52,17 +52,40 @@ class _Finite(click.FloatRange):
 def _plausible_mpp(
     _ctx: click.Context, _param: click.Parameter, value: float | None
 ) -> float | None:
+    if value is not None:
+        _refuse_implausible((value, value))
+    return value
+
+
+def _plausible_pair(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
     if value is None:
         return None
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in {1, 2}:
+        raise click.BadParameter(
+            f"{value!r} is no pixel size: give one number, or two with a comma between them where "
+            "pixels are not square, for instance 0.25 or 0.25,0.251."
+        )
+    pair = numbers[0], numbers[-1]
+    _refuse_implausible(pair)
+    return pair
+
+
+def _refuse_implausible(mpp: tuple[float, float]) -> None:
     from napari_camelyon.slides.mpp import PLAUSIBLE_MPP, is_plausible
 
-    if not is_plausible((value, value)):
+    if not is_plausible(mpp):
         low, high = PLAUSIBLE_MPP
+        wrong = next(value for value in mpp if not is_plausible((value, value)))
         raise click.BadParameter(
-            f"{value:g} cannot be right: give micrometres per pixel between {low:g} and {high:g}, "
+            f"{wrong:g} cannot be right: give micrometres per pixel between {low:g} and {high:g}, "
             "for instance 0.25 for a 40× scan."
         )
-    return value
 
 
 _mpp_option = click.option(
@@ -70,7 +93,8 @@ _mpp_option = click.option(
     type=float,
     metavar="µM/PX",
     callback=_plausible_mpp,
-    help="Size of a pixel, for slides that do not state it. Wins over the file.",
+    help="Size of a pixel, for slides that do not state it. Wins over the file and over what "
+    "the command mpp keeps; is not kept itself.",
 )
 
 
@@ -100,13 +124,61 @@ def open_(paths: tuple[Path, ...], mpp: float | None) -> None:
 @main.command(short_help="Say what is known of a slide.")
 @click.argument("slide", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def info(slide: Path, as_json: bool) -> None:
+@click.option(
+    "--check-alignment",
+    is_flag=True,
+    help="Measure how far each level lies from level 0.",
+)
+def info(slide: Path, as_json: bool, check_alignment: bool) -> None:
     """Say what is known of SLIDE: size, size of a pixel, levels, format."""
     from napari_camelyon.slides import describe, open_slide
 
     with open_slide(slide) as opened:
         facts = describe(opened)
-    click.echo(_json(facts) if as_json else "\n".join(slide_lines(facts)))
+        offsets = opened.alignment_error() if check_alignment else None
+    if as_json:
+        if offsets is not None:
+            facts["alignment"] = [asdict(offset) for offset in offsets]
+        click.echo(_json(facts))
+        return
+    lines = slide_lines(facts)
+    if offsets is not None:
+        lines += ["", *alignment_lines(offsets)]
+    click.echo("\n".join(lines))
+
+
+@main.command("mpp", short_help="Say or keep how large the pixels of a slide are.")
+@click.argument("slide", type=_PATH)
+@click.option(
+    "--set",
+    "given",
+    metavar="X[,Y]",
+    callback=_plausible_pair,
+    help="Keep this size, µm/px, beside the slide: it is used from now on.",
+)
+@click.option("--by", metavar="NAME", help="Who says so; kept with --set.")
+@click.option("--forget", is_flag=True, help="Forget what was kept: the file's own word counts.")
+def mpp_(slide: Path, given: tuple[float, float] | None, by: str | None, forget: bool) -> None:
+    """Say how large the pixels of SLIDE are and where that comes from.
+
+    With --set it is kept in SLIDE.camelyon.json, or in the cache folder where nothing can be
+    written beside the slide.
+    """
+    from napari_camelyon.slides import forget_mpp, keep_mpp, mpp_hint, open_slide
+
+    if forget and given is not None:
+        raise click.UsageError("Give --set or --forget, not both.")
+    if by and given is None:
+        raise click.UsageError("--by goes with --set.")
+    with open_slide(slide) as opened:
+        if given is not None:
+            keep_mpp(opened, given, by=by)
+        elif forget and not forget_mpp(opened):
+            click.echo("Nothing was kept.")
+    with open_slide(slide) as opened:
+        click.echo(pixel_size(opened.mpp, opened.mpp_note))
+        if opened.mpp is None:
+            click.echo(f"A hint, not a value: {mpp_hint(opened.objective_power)[1]}.")
 
 
 @main.command(short_help="Run a model over slides and measure what it finds.")

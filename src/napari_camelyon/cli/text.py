@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["DISCLAIMER", "aligned", "duration", "slide_lines"]
+__all__ = ["DISCLAIMER", "aligned", "duration", "pixel_size", "slide_lines"]
 
 DISCLAIMER = "Research software, not a medical device."
 
@@ -51,10 +51,12 @@ def slide_lines(facts: Mapping[str, Any]) -> list[str]:
         "file": facts["path"],
         "format": facts["vendor"],
         "size": size,
-        "pixel size": _pixel_size(facts["mpp"], facts["mpp_note"]),
+        "read by": facts["backend"],
+        "pixel size": pixel_size(facts["mpp"], facts["mpp_note"]),
         "objective": "unknown" if power is None else f"{power:g}×",
         "scanned": _scanned(facts),
         "tiles": f"{facts['tile_px']} px",
+        "colours": _colours(facts),
         "other images": ", ".join(facts["associated_images"]) or "none",
         "fingerprint": facts["fingerprint"],
     }
@@ -73,10 +75,16 @@ def slide_lines(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, "", *aligned(header, rows, right=header)]
 
 
-def _pixel_size(mpp: Sequence[float] | None, note: str) -> str:
+def pixel_size(mpp: Sequence[float] | None, note: str) -> str:
+    """Return a slide's pixel size and where it comes from, or how to give it."""
     if mpp is None:
-        return f"unknown: {note}; open and predict take it as --mpp"
+        return f"unknown: {note}; open and predict take it as --mpp, and mpp SLIDE --set keeps it"
     return f"{_pair(*mpp)} µm/px, {note}"
+
+
+def _colours(facts: Mapping[str, Any]) -> str:
+    note = f"as stored; {facts['icc_note']}"
+    return note if facts["icc_profile"] is None else f"{note}, which is not applied"
 
 
 def _scanned(facts: Mapping[str, Any]) -> str:

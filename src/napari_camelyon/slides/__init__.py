@@ -1,9 +1,12 @@
 """Slides: opening them, where their pixels lie, and their pixels at any size."""
 
+from napari_camelyon.slides.colour import ColourTransform, colour_transform, to_srgb
 from napari_camelyon.slides.describe import describe
+from napari_camelyon.slides.kept_mpp import forget_mpp, keep_mpp
 from napari_camelyon.slides.layer_data import layer_data
 from napari_camelyon.slides.lazy import dask_levels
 from napari_camelyon.slides.levels import Level
+from napari_camelyon.slides.mpp import mpp_hint
 from napari_camelyon.slides.resample import (
     choose_level,
     read_downsampled,
@@ -16,19 +19,25 @@ from napari_camelyon.slides.streaming import SlideStream
 from napari_camelyon.slides.writer import write_slide
 
 __all__ = [
+    "ColourTransform",
     "Damage",
     "Level",
     "Slide",
     "SlideStream",
     "choose_level",
+    "colour_transform",
     "dask_levels",
     "describe",
+    "forget_mpp",
     "is_slide",
+    "keep_mpp",
     "layer_data",
+    "mpp_hint",
     "open_slide",
     "read_downsampled",
     "read_resampled",
     "resize_box",
     "slide_name",
+    "to_srgb",
     "write_slide",
 ]

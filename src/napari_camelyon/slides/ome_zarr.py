@@ -146,6 +146,9 @@ class OmeZarrSource:
         """Raise `SlideError`: there are no images beside the slide."""
         raise SlideError(f"{self.path.name} has no image named {name!r}.")
 
+    def icc_profile(self) -> None:
+        """Return None: the format has no place for a colour profile."""
+
     def fingerprint(self) -> str:
         """Identify the content, also after a move: 32 hexadecimal digits.
 

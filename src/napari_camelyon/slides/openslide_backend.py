@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_camelyon import files
 from napari_camelyon.errors import DamagedSlideError, SlideError
 from napari_camelyon.slides.blend import on_white
+from napari_camelyon.slides.icc import icc_profile_in_tiff
 from napari_camelyon.slides.levels import StoredLevel
 from napari_camelyon.slides.open_file import FileIdentity, identity_of, say_if_replaced
 
@@ -145,6 +146,16 @@ class OpenSlideBackend:
         found = files.fingerprint(self.path)
         say_if_replaced(self.path, self.identity)
         return found
+
+    def icc_profile(self) -> bytes | None:
+        """Return the colour profile of the slide's pixels, or None. Raises `SlideError`."""
+        profile = self._recovering(
+            # An empty region carries it as every region does, and decodes nothing.
+            lambda handle: handle.read_region((0, 0), 0, (0, 0)).info.get("icc_profile"),
+            "its colour profile",
+        )
+        # OpenSlide passes over those in Philips' files.
+        return icc_profile_in_tiff(self.path) if profile is None else profile
 
     def close(self) -> None:
         """Let go of the file; reads that run at this moment still finish."""

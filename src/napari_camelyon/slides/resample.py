@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,13 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-if TYPE_CHECKING:  # a slide makes its thumbnail with this module
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    # A slide makes its thumbnail with this module.
     from napari_camelyon.slides.slide import Damage, Slide
 
 __all__ = ["choose_level", "read_downsampled", "read_resampled", "resize_box"]
 
 _PIXELS_AT_ONCE = 1 << 24
 """Most pixels of the file read in one piece: 48 MiB as RGB, whatever the file's pyramid lacks."""
+
+_FLOATS_AT_ONCE = 1 << 22
+"""Most values turned to float32 in one piece: 16 MiB."""
 
 
 def choose_level(slide: Slide, downsample: float) -> int:
@@ -72,30 +79,59 @@ def read_resampled(
     SlideError
         The slide cannot be read there.
     """
-    level_index = choose_level(slide, min(width_px / out_width, height_px / out_height))
-    level = slide.levels[level_index]
-    # The region's corner need not fall on a pixel of the level: read one more on each side and
-    # let the resampling take the exact part of it.
-    left, top = x_px / level.downsample_x, y_px / level.downsample_y
-    right, bottom = left + width_px / level.downsample_x, top + height_px / level.downsample_y
-    first_column, first_row = math.floor(left + 1e-6), math.floor(top + 1e-6)
-    columns = max(1, math.ceil(right - 1e-6) - first_column)
-    rows = max(1, math.ceil(bottom - 1e-6) - first_row)
+    if not out_width or not out_height:
+        return np.empty((out_height, out_width, 3), dtype=np.uint8)
+    step_x, step_y = width_px / out_width, height_px / out_height
+    index = choose_level(slide, min(step_x, step_y))
+    level = slide.levels[index]
+    pixels_a_row = out_width * (step_x / level.downsample_x) * (step_y / level.downsample_y)
+    strip = max(1, int(_PIXELS_AT_ONCE / max(1.0, pixels_a_row)))
+    result = np.empty((out_height, out_width, 3), dtype=np.uint8)
+    for top in range(0, out_height, strip):
+        part = result[top : top + strip]
+        region = (x_px, y_px + top * step_y, width_px, len(part) * step_y)
+        part[:] = _read_strip(slide, index, region, out_width, len(part), on_damage)
+    return result
+
+
+def _read_strip(
+    slide: Slide,
+    index: int,
+    region: tuple[float, float, float, float],
+    out_width: int,
+    out_height: int,
+    on_damage: Callable[[Damage], object] | None,
+) -> NDArray[np.uint8]:
+    level = slide.levels[index]
+    x_px, y_px, width_px, height_px = region
+    first_column, columns, left, right = _span(x_px, width_px, level.downsample_x, out_width)
+    first_row, rows, top, bottom = _span(y_px, height_px, level.downsample_y, out_height)
     pixels = slide.read(
         round(first_column * level.downsample_x),
         round(first_row * level.downsample_y),
         columns,
         rows,
-        level=level_index,
+        level=index,
         on_damage=on_damage,
     )
-    box = (
-        max(0.0, left - first_column),
-        max(0.0, top - first_row),
-        min(float(columns), right - first_column),
-        min(float(rows), bottom - first_row),
-    )
-    return resize_box(pixels, box, out_width, out_height)
+    return resize_box(pixels, (left, top, right, bottom), out_width, out_height)
+
+
+def _span(
+    start_px: float, length_px: float, downsample: float, out_length: int
+) -> tuple[int, int, float, float]:
+    """Return, along one axis of a level, what to read and which part of it is wanted.
+
+    The region need not begin on a pixel of the level: all that it touches are read, and the
+    resampling takes the exact part. Interpolating also looks at the neighbours.
+    """
+    # Rounded, so that what is whole but for the arithmetic stays whole.
+    begin = round(start_px / downsample, 6)
+    end = round((start_px + length_px) / downsample, 6)
+    neighbour = 1 if end - begin < out_length else 0
+    first = math.floor(begin) - neighbour
+    count = max(1, math.ceil(end) + neighbour - first)
+    return first, count, begin - first, end - first
 
 
 def read_downsampled(
@@ -132,23 +168,16 @@ def read_downsampled(
     SlideError
         The slide cannot be read there.
     """
-    level = slide.levels[choose_level(slide, factor)]
-    pixels_a_row = width * (factor / level.downsample_x) * (factor / level.downsample_y)
-    strip = max(1, int(_PIXELS_AT_ONCE / max(1.0, pixels_a_row)))
-    result = np.empty((height, width, 3), dtype=np.uint8)
-    for top in range(0, height, strip):
-        part = result[top : top + strip]
-        part[:] = read_resampled(
-            slide,
-            column * factor,
-            (row + top) * factor,
-            width * factor,
-            len(part) * factor,
-            width,
-            len(part),
-            on_damage=on_damage,
-        )
-    return result
+    return read_resampled(
+        slide,
+        column * factor,
+        row * factor,
+        width * factor,
+        height * factor,
+        width,
+        height,
+        on_damage=on_damage,
+    )
 
 
 def resize_box(
@@ -159,14 +188,16 @@ def resize_box(
 ) -> NDArray[np.uint8]:
     """Resize a part of an image without aliasing.
 
-    Shrinking by whole factors averages areas exactly; everything else is Pillow's bilinear
-    filter, which widens with the factor when shrinking.
+    Along an axis that shrinks, a pixel of the result is the mean over what it covers, with the
+    pixels that it covers in part weighted by that part. Along an axis that grows, it is
+    interpolated linearly between the two nearest centres.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (rows, columns, 3)
     box : tuple of float
-        Left, top, right, bottom in pixels from the corner of `pixels`; may be fractional.
+        Left, top, right, bottom in pixels from the corner of `pixels`; may be fractional, and must
+        lie within them.
     out_width, out_height : int
 
     Returns
@@ -178,6 +209,64 @@ def resize_box(
     if whole and (width, height) == (out_width, out_height):
         left, top, right, bottom = (int(edge) for edge in box)
         return pixels[top:bottom, left:right]
-    whole = whole and width % out_width == 0 and height % out_height == 0
-    filter_ = Image.Resampling.BOX if whole else Image.Resampling.BILINEAR
-    return np.array(Image.fromarray(pixels).resize((out_width, out_height), filter_, box=box))
+    if whole and width % out_width == 0 and height % out_height == 0:
+        # Exact only here: Pillow's box filter takes or leaves a pixel as a whole.
+        shrunk = Image.fromarray(pixels).resize((out_width, out_height), Image.Resampling.BOX, box)
+        return np.array(shrunk)
+    return _resize(pixels, box, out_width, out_height)
+
+
+def _resize(
+    pixels: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    out_width: int,
+    out_height: int,
+) -> NDArray[np.uint8]:
+    rows, columns = pixels.shape[:2]
+    across = _weights(box[0], box[2], out_width, columns)
+    down = _weights(box[1], box[3], out_height, rows)
+    result = np.empty((out_height, out_width, 3), dtype=np.uint8)
+    lines = pixels.reshape(rows, columns * 3)
+    step = max(
+        1, _FLOATS_AT_ONCE * out_height // (3 * max(columns, out_width) * max(rows, out_height))
+    )
+    for first in range(0, out_height, step):
+        part = down[first : first + step]
+        begin, end = int(part.indices.min()), int(part.indices.max()) + 1
+        flat = part[:, begin:end] @ lines[begin:end].astype(np.float32)
+        upright = flat.reshape(-1, columns, 3).swapaxes(0, 1).reshape(columns, -1)
+        turned = (across @ upright).reshape(out_width, -1, 3).swapaxes(0, 1)
+        result[first : first + step] = turned + 0.5
+    return result
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(begin: float, end: float, out_length: int, length: int) -> csr_array:
+    """Return how much each pixel along an axis adds to each of the result, rows summing to 1.
+
+    Returns
+    -------
+    csr_array of float32, shape (out_length, length)
+    """
+    from scipy.sparse import csr_array  # takes as long to import as opening ten slides
+
+    scale = (end - begin) / out_length
+    if scale >= 1:
+        edges = begin + scale * np.arange(out_length + 1)
+        first = np.floor(edges[:-1]).astype(int)
+        touched = first[:, None] + np.arange(math.ceil(scale) + 1)
+        overlap = np.minimum(edges[1:, None], touched + 1) - np.maximum(edges[:-1, None], touched)
+        weights = np.maximum(overlap, 0) / scale
+    else:
+        # Of the pixels' centres, which lie half a pixel from their edges.
+        places = begin + scale * (np.arange(out_length) + 0.5) - 0.5
+        first = np.floor(places).astype(int)
+        touched = first[:, None] + np.arange(2)
+        share = places - first
+        weights = np.stack([1 - share, share], axis=1)
+    # Beyond the edge the last pixel goes on; only roundings and interpolation reach there.
+    touched = np.clip(touched, 0, length - 1)
+    starts = np.arange(out_length + 1) * touched.shape[1]
+    return csr_array(
+        (weights.ravel().astype(np.float32), touched.ravel(), starts), shape=(out_length, length)
+    )

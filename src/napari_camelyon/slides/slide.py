@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import DamagedSlideError, MissingMppError, SlideError
 from napari_camelyon.geometry import Mpp, slide_to_level
+from napari_camelyon.slides.kept_mpp import find_kept_mpp
 from napari_camelyon.slides.levels import Level, true_levels
-from napari_camelyon.slides.mpp import choose_mpp
+from napari_camelyon.slides.mpp import KeptMpp, choose_mpp, mpp_hint
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
 from napari_camelyon.slides.proof import is_proven_equal
-from napari_camelyon.slides.resample import read_downsampled, resize_box
+from napari_camelyon.slides.resample import read_downsampled, read_resampled, resize_box
 from napari_camelyon.slides.source import Backend, Source, open_source, slide_name
 from napari_camelyon.slides.tiff_pixels import TiffPixels, tiff_pixels
 from napari_camelyon.slides.tile_cache import shared_cache
@@ -65,7 +66,8 @@ def open_slide(
     path : path-like
         A slide file, a folder with the DICOM files of one slide, or an OME-Zarr folder.
     mpp : float or tuple of float, optional
-        Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what the file states.
+        Micrometres per level-0 pixel, or ``(x, y)`` of it; wins over what was kept with
+        `keep_mpp`, which wins over what the file states.
     backend : str
         What reads the pixels: "openslide"; "tiff", which decodes a TIFF's tiles directly and is
         several times as fast; or "auto": the latter for files where it gives the same pixels,
@@ -124,7 +126,6 @@ class Slide:
     ) -> None:
         self.path = path.expanduser().absolute()
         self.name = slide_name(self.path)
-        self._given_mpp = mpp
         self._wanted_backend = backend
         self._source: Source = open_source(self.path, backend)
         self.properties: Mapping[str, str] = self._source.properties
@@ -132,7 +133,10 @@ class Slide:
         self.levels: tuple[Level, ...] = true_levels(self._source.levels)
         self.width_px, self.height_px = self.levels[0].width_px, self.levels[0].height_px
         self.mpp: Mpp | None
-        self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name)
+        kept = KeptMpp() if mpp is not None else find_kept_mpp(self.path, lambda: self.fingerprint)
+        self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name, kept)
+        # For a process on another machine, which does not find what was kept on this one.
+        self._given_mpp = kept.mpp if mpp is None else mpp
         self.objective_power = _number(self.properties.get("openslide.objective-power"))
         self.associated_names = self._source.associated_names
         self.bounds_px = _bounds(self.properties, self.width_px, self.height_px)
@@ -213,16 +217,20 @@ class Slide:
                 f"{self.path} cannot be read any more ({error.strerror}): was it moved?"
             ) from error
 
+    @cached_property
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile of the scanner's colours, or None; see `slides.colour`."""
+        return self._source.icc_profile()
+
     def require_mpp(self) -> Mpp:
         """Return the pixel size, or raise MissingMppError with the advice how to give it."""
         if self.mpp is None:
-            hint = ""
-            if self.objective_power is not None:
-                hint = f" The file states a {self.objective_power:g}× objective."
+            power = self.objective_power
+            states = "" if power is None else f" The file states a {power:g}× objective."
             raise MissingMppError(
-                f"The pixel size of {self.path.name} is unknown: {self.mpp_note}.{hint} "
-                "Give micrometres per pixel with --mpp or in the dock; many 40× scans have "
-                "0.25, many 20× scans 0.5."
+                f"The pixel size of {self.path.name} is unknown: {self.mpp_note}.{states} "
+                "Give micrometres per pixel with --mpp, in the dock, or for good with "
+                f"napari-camelyon mpp; {mpp_hint(power)[1]}."
             )
         return self.mpp
 
@@ -234,10 +242,11 @@ class Slide:
         height_px: int,
         level: int = 0,
         *,
+        mpp: float | None = None,
         out: NDArray[np.uint8] | None = None,
         on_damage: Callable[[Damage], object] | None = None,
     ) -> NDArray[np.uint8]:
-        """Read a region.
+        """Read a region, of a level or at a pixel size.
 
         Parameters
         ----------
@@ -247,9 +256,14 @@ class Slide:
             and not mixed from neighbours (with OpenSlide's exception, see
             `OpenSlideBackend.read_level`).
         width_px, height_px : int
-            Size in pixels **of the level**.
+            Size in pixels **of the level**, or of the result where `mpp` is given.
         level : int
-            0 is the finest.
+            0 is the finest. Not together with `mpp`.
+        mpp : float, optional
+            Micrometres per pixel of the result, along both axes, whatever the slide's own pixels
+            measure. The region then begins exactly at its slide point. Its pixels are means over
+            the areas that they cover on the next finer level; where they are smaller than those of
+            level 0 they are interpolated linearly.
         out : ndarray of uint8, shape (height_px, width_px, 3), optional
             To be filled and returned; may be a part of a larger array. After an error its content
             is undefined.
@@ -268,10 +282,13 @@ class Slide:
             The slide is damaged there, and `on_damage` is not given.
         SlideError
             The slide is gone or closed.
+        MissingMppError
+            `mpp` is given, but the slide does not say how large its pixels are.
         IndexError
             There is no such level.
         ValueError
-            A size is negative, or `out` does not fit.
+            A size is negative, `out` does not fit, `mpp` is not above 0, or both a level and `mpp`
+            are given.
         """
         if not 0 <= level < len(self.levels):
             raise IndexError(f"{self.name} has levels 0 to {len(self.levels) - 1}, not {level}.")
@@ -283,6 +300,12 @@ class Slide:
                 f"This region needs an array of uint8 of shape {shape} to be read into, not of "
                 f"{out.dtype} of shape {out.shape}."
             )
+        if mpp is not None:
+            found = self._read_at_mpp(x_px, y_px, (width_px, height_px), level, mpp, on_damage)
+            if out is None:
+                return found
+            out[:] = found
+            return out
         stored = self.levels[level]
         corner = slide_to_level((x_px, y_px), (stored.downsample_x, stored.downsample_y))
         column, row = (int(edge) for edge in np.floor(corner + 0.5))
@@ -335,6 +358,23 @@ class Slide:
                         )
                     )
         return pixels
+
+    def _read_at_mpp(
+        self,
+        x_px: int,
+        y_px: int,
+        size_px: tuple[int, int],
+        level: int,
+        mpp: float,
+        on_damage: Callable[[Damage], object] | None,
+    ) -> NDArray[np.uint8]:
+        if level != 0:
+            raise ValueError("Give a level or a pixel size to read at, not both.")
+        if not (math.isfinite(mpp) and mpp > 0):
+            raise ValueError(f"Pixels cannot be read at {mpp} µm/px.")
+        own_x, own_y = self.require_mpp()
+        extent_px = size_px[0] * mpp / own_x, size_px[1] * mpp / own_y
+        return read_resampled(self, x_px, y_px, *extent_px, *size_px, on_damage=on_damage)
 
     def thumbnail(self, max_px: int) -> NDArray[np.uint8]:
         """Return the whole slide, its longer side `max_px` (or less, if the slide is smaller).

@@ -94,6 +94,9 @@ class Source(Protocol):
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Read an image beside the slide, shape (height, width, 3). Raises `SlideError`."""
 
+    def icc_profile(self) -> bytes | None:
+        """Return the colour profile of the slide's pixels, or None. Raises `SlideError`."""
+
     def fingerprint(self) -> str:
         """Return 32 hexadecimal digits that identify the content. Raises `OSError`."""
 

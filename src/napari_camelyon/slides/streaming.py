@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_camelyon.errors import SlideError
+from napari_camelyon.slides.colour import ColourTransform, to_srgb
 from napari_camelyon.slides.pyramid import pyramid_levels
 from napari_camelyon.slides.slide import Slide
 from napari_camelyon.slides.tile_cache import TileCache, shared_cache
@@ -48,6 +49,8 @@ class SlideStream:
     on_damage : callable, optional
         Called from a reading thread with the error of each damaged piece, which is shown in
         `slide.DAMAGED_RGB`.
+    colour : ColourTransform, optional
+        From `colour_transform`: the slide is shown in sRGB instead of the colours as stored.
     cache : TileCache, optional
         Where pieces are kept; the shared one unless given.
 
@@ -66,6 +69,7 @@ class SlideStream:
         *,
         on_arrival: Callable[[], object],
         on_damage: Callable[[SlideError], None] | None = None,
+        colour: ColourTransform | None = None,
         cache: TileCache | None = None,
     ) -> None:
         self.slide = slide
@@ -75,6 +79,7 @@ class SlideStream:
         self._on_damage = on_damage or (lambda _error: None)
         self._cache = shared_cache() if cache is None else cache
         self._token = object()  # names our pieces in the cache without keeping us alive
+        self._colour = colour
         self._closed = False
         self._lock = threading.Lock()
         self._wanted: deque[_Key] = deque()
@@ -251,7 +256,8 @@ class SlideStream:
         level = self._pyramid[index]
         top, left = row * self._side, column * self._side
         width, height = min(self._side, level.columns - left), min(self._side, level.rows - top)
-        return level.read(left, top, width, height, self._tell_damage)
+        piece = level.read(left, top, width, height, self._tell_damage)
+        return piece if self._colour is None else to_srgb(piece, self._colour)
 
     def _tell_damage(self, error: SlideError) -> None:
         if not self._closed:  # then the slide may be closed as well, which is no damage

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon import files
+from napari_camelyon.slides.icc import icc_profile_in_tiff
 from napari_camelyon.slides.levels import StoredLevel
 from napari_camelyon.slides.ome_xml import OmeImage, OmeXmlError, is_ome_xml, read_ome_xml
 from napari_camelyon.slides.open_file import OpenFile, say_if_replaced
@@ -300,6 +301,10 @@ class TiffSource:
         index = self.associated_names.index(name)
         page = self._beside[index]
         return self.read_level(len(self.levels) + index, 0, 0, page.width_px, page.height_px)
+
+    def icc_profile(self) -> bytes | None:
+        """Return the colour profile of the slide's pixels, or None."""
+        return icc_profile_in_tiff(self.path)
 
     def fingerprint(self) -> str:
         """Return 32 hexadecimal digits that identify the content.

@@ -4,8 +4,8 @@ napari 0.9 moved ``viewer.camera`` to ``viewer.scene.camera`` and ``viewer.scale
 ``viewer.canvas.overlays.scale_bar``; the old names warn. When it moves on, this module follows.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components.camera import Camera
@@ -16,6 +16,9 @@ from napari.layers.utils.layer_utils import compute_multiscale_level_and_corners
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QLabel
+
+if TYPE_CHECKING:
+    from napari_camelyon.slides import SlideStream
 
 __all__ = ["calm_activity_indicator", "camera", "canvas_size_px", "scale_bar", "show_instead"]
 
@@ -50,8 +53,7 @@ def calm_activity_indicator(viewer: Viewer) -> None:
 
 def show_instead(
     layer: Image,
-    levels: Sequence[Any],
-    overview: Callable[[], NDArray[np.uint8]],
+    shown: "Callable[[], SlideStream]",
     *,
     step_px: int,
     pixel_ratio: Callable[[], float],
@@ -62,11 +64,10 @@ def show_instead(
     ----------
     layer : napari.layers.Image
         2-D, RGB, multiscale.
-    levels : sequence of array-like
-        One for each level of the data and of its shape; read by slicing whenever the layer is
-        drawn. Call ``layer.refresh(extent=False)`` when they would give something else.
-    overview : callable
-        Returns the coarsest level, from which the thumbnail in the layer list is made.
+    shown : callable
+        Returns the stream to draw: its levels, of the same shapes as the data's, are read by
+        slicing whenever the layer is drawn, and the thumbnail is made from its overview. Call
+        ``layer.refresh(extent=False)`` when they would give something else.
     step_px : int
         The window that is asked for begins and ends at multiples of it, in pixels of a level, so
         that a small pan asks for nothing new. napari itself takes whole chunks of the data, which
@@ -79,8 +80,8 @@ def show_instead(
     choose_as_napari_does = layer._update_level_and_corners
 
     def request(**arguments: Any) -> Any:
-        arguments["data_at_data_level"] = levels[arguments["data_level"]]
-        arguments["data_at_thumbnail_level"] = overview()
+        arguments["data_at_data_level"] = shown().levels[arguments["data_level"]]
+        arguments["data_at_thumbnail_level"] = shown().overview()
         return request_class(**arguments)
 
     def choose_level_and_corners(
@@ -94,7 +95,7 @@ def show_instead(
             np.asarray(shape_threshold) * pixel_ratio(),
             layer.downsample_factors[:, axes],
         )
-        last = np.asarray(levels[level].shape)[axes] - 1
+        last = np.asarray(layer.level_shapes[level])[axes] - 1
         wanted = np.clip(wanted, 0, last)
         if (wanted[0] == wanted[1]).any():
             return
@@ -114,4 +115,4 @@ def show_instead(
 
     state._slice_request_class = request
     layer._update_level_and_corners = choose_level_and_corners
-    layer._level_materializer = lambda _level: overview()
+    layer._level_materializer = lambda _level: shown().overview()

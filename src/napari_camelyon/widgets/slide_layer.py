@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.geometry import slide_to_layer
-from napari_camelyon.slides import Slide, SlideStream, layer_data
+from napari_camelyon.slides import ColourTransform, Slide, SlideStream, layer_data
 from napari_camelyon.widgets.napari_compat import camera, scale_bar, show_instead
 
 __all__ = [
@@ -60,9 +60,11 @@ def stream_slide(layer: Image, slide: Slide) -> None:
     """
     meta = layer.metadata["napari_camelyon"]
     meta["display"] = display = SlideDisplay(layer, slide, meta["damage"])
-    stream = display.stream
     show_instead(
-        layer, stream.levels, stream.overview, step_px=_STEP_PX, pixel_ratio=_device_pixel_ratio
+        layer,
+        lambda: display.stream,
+        step_px=_STEP_PX,
+        pixel_ratio=_device_pixel_ratio,
     )
 
 
@@ -93,12 +95,24 @@ class SlideDisplay(QObject):
         self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self._redraw)
         self._arrived.connect(self._redraw_soon)
+        self._on_damage = on_damage
         self.stream = SlideStream(slide, on_arrival=self._tell_arrival, on_damage=on_damage)
 
     @property
     def is_sharp(self) -> bool:
         """Whether the present view is drawn in full detail."""
         return self.stream.is_complete and self._drawn == self.stream.arrived
+
+    def show_in(self, colour: ColourTransform | None) -> None:
+        """Draw the slide in sRGB by way of its colour profile, or with None as it is stored."""
+        self.stream.close()
+        self.stream = SlideStream(
+            self.stream.slide,
+            on_arrival=self._tell_arrival,
+            on_damage=self._on_damage,
+            colour=colour,
+        )
+        self._redraw()
 
     def _tell_arrival(self) -> None:
         self._arrived.emit()  # from a reading thread to the window's
