@@ -110,7 +110,7 @@ class OmeZarrSource:
         )
         self.properties: Mapping[str, str] = MappingProxyType(_properties(self._image))
         # The same path may hold another image later, while the cache still has chunks of this one.
-        stats = [level.document.stat() for level in self._image.levels]
+        stats = [_stat(level.document) for level in self._image.levels]
         self._identity = (str(path), *((stat.st_ino, stat.st_mtime_ns) for stat in stats))
 
     def close(self) -> None:
@@ -225,6 +225,13 @@ def _open_array(folder: Path, level: OmeZarrLevel, zarr_format: int) -> "zarr.Ar
             "more than can be read: it is damaged, or has to be stored again in smaller shards."
         )
     return array
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise SlideError(f"{path} cannot be read any more ({error.strerror}).") from error
 
 
 def _stored_level(level: OmeZarrLevel, chunk_width: int, chunk_height: int) -> StoredLevel:
