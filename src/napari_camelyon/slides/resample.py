@@ -133,21 +133,24 @@ def read_downsampled(
         The slide cannot be read there.
     """
     level = slide.levels[choose_level(slide, factor)]
-    pixels_a_row = width * (factor / level.downsample_x) * (factor / level.downsample_y)
-    strip = max(1, int(_PIXELS_AT_ONCE / max(1.0, pixels_a_row)))
+    read_a_pixel = max(1.0, (factor / level.downsample_x) * (factor / level.downsample_y))
+    at_once = max(1, int(_PIXELS_AT_ONCE / read_a_pixel))
+    wide = min(max(width, 1), at_once)
+    tall = max(1, at_once // wide)
     result = np.empty((height, width, 3), dtype=np.uint8)
-    for top in range(0, height, strip):
-        part = result[top : top + strip]
-        part[:] = read_resampled(
-            slide,
-            column * factor,
-            (row + top) * factor,
-            width * factor,
-            len(part) * factor,
-            width,
-            len(part),
-            on_damage=on_damage,
-        )
+    for top in range(0, height, tall):
+        for left in range(0, width, wide):
+            part = result[top : top + tall, left : left + wide]
+            part[:] = read_resampled(
+                slide,
+                (column + left) * factor,
+                (row + top) * factor,
+                part.shape[1] * factor,
+                part.shape[0] * factor,
+                part.shape[1],
+                part.shape[0],
+                on_damage=on_damage,
+            )
     return result
 
 
