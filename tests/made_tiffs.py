@@ -47,7 +47,8 @@ def pyramid(pixels: NDArray[Any], levels: int = 3) -> list[NDArray[Any]]:
 def generic(path: Path, pixels: NDArray[Any], levels: int = 3, **options: Any) -> Path:
     """Write a pyramid of tiles, one main directory a level."""
     options = {"photometric": "rgb", "tile": (TILE_PX, TILE_PX), "metadata": None} | options
-    with tifffile.TiffWriter(path, bigtiff=options.pop("bigtiff", False)) as writer:
+    layout = {key: options.pop(key) for key in ("bigtiff", "byteorder") if key in options}
+    with tifffile.TiffWriter(path, **layout) as writer:
         for number, level in enumerate(pyramid(pixels, levels)):
             stored = np.moveaxis(level, -1, 0) if options.get("planarconfig") else level
             writer.write(
@@ -184,3 +185,100 @@ def sparse(path: Path, pixels: Pixels) -> Path:
                 metadata=None,
             )
     return path
+
+
+def with_alpha(pixels: Pixels, *, premultiplied: bool) -> Pixels:
+    """Return RGBA that is opaque in some places, clear in others and between in most."""
+    alpha = np.clip(pixels[..., 1].astype(int) * 3 - 200, 0, 255).astype(np.uint8)
+    colour = pixels.astype(int) * alpha[..., None] // 255 if premultiplied else pixels
+    return np.dstack([colour.astype(np.uint8), alpha])
+
+
+def with_white(pixels: Pixels) -> Pixels:
+    """Return the image with some whole tiles of plain white."""
+    white = pixels.copy()
+    white[TILE_PX : 3 * TILE_PX, 2 * TILE_PX : 4 * TILE_PX] = 255
+    return white
+
+
+PLAIN = {
+    "uncompressed": {"compression": None},
+    "lzw": {"compression": "lzw"},
+    "lzw with predictor": {"compression": "lzw", "predictor": True},
+    "deflate": {"compression": "deflate"},
+    "deflate with predictor": {"compression": "deflate", "predictor": True},
+    "JPEG, YCbCr": {"compression": "jpeg"},
+    "JPEG, RGB": {"compression": "jpeg", "compressionargs": {"outcolorspace": "rgb"}},
+    "BigTIFF": {"compression": "deflate", "bigtiff": True},
+    "planes apart": {"compression": "lzw", "planarconfig": "separate"},
+    "JPEG, planes apart": {"compression": "jpeg", "planarconfig": "separate"},
+    "big-endian": {"compression": "deflate", "byteorder": ">"},
+}
+GREY = {
+    "grey": {"compression": "lzw", "photometric": "minisblack"},
+    "grey JPEG": {"compression": "jpeg", "photometric": "minisblack"},
+    "grey, white is 0": {"compression": "deflate", "photometric": "miniswhite"},
+}
+ALPHA = {
+    "RGBA": {"compression": "lzw", "extrasamples": ["unassalpha"]},
+    "RGBA, multiplied": {"compression": "lzw", "extrasamples": ["assocalpha"]},
+    "RGBA, unspecified": {"compression": "deflate", "extrasamples": ["unspecified"]},
+}
+
+
+def known_to_openslide(kind: str, path: Path, pixels: Pixels) -> Path:
+    """Write one kind of TIFF that OpenSlide sees in full."""
+    if kind in PLAIN:
+        return generic(path, pixels, **PLAIN[kind])
+    if kind in GREY:
+        return generic(path, pixels[..., 0], **GREY[kind])
+    if kind in ALPHA:
+        multiplied = kind != "RGBA"
+        return generic(path, with_alpha(pixels, premultiplied=multiplied), **ALPHA[kind])
+    if kind == "sparse":
+        return sparse(path, with_white(pixels))
+    return aperio(path.with_suffix(".svs"), pixels, kind.removeprefix("SVS, "))
+
+
+KNOWN_TO_OPENSLIDE = [
+    *PLAIN,
+    *GREY,
+    *ALPHA,
+    "sparse",
+    "SVS, jpeg",
+    "SVS, jpeg2000",
+    "SVS, jpeg2000-ycbcr",
+]
+
+
+def unknown_to_openslide(kind: str, path: Path, pixels: Pixels) -> tuple[Path, Pixels]:
+    """Write one kind of TIFF of which OpenSlide sees nothing or a part; return its pixels too."""
+    grey = pixels[..., :1].repeat(3, axis=2)
+    if kind == "OME":
+        beside = {"label image": pixels[:50, :60], "macro": pixels[:70, :80]}
+        return ome(path, pixels, beside=beside), pixels
+    if kind == "OME, grey":
+        return ome(path, grey[..., 0], photometric="minisblack"), grey
+    if kind == "OME in strips":
+        return ome(path, pixels, tile=None), pixels
+    if kind == "JPEG 2000":
+        return generic(path, pixels, compression="jpeg2000"), pixels
+    if kind == "strips":
+        return generic(path, pixels, 1, tile=None, compression="lzw", rowsperstrip=16), pixels
+    if kind == "one strip":
+        return generic(path, pixels, 1, tile=None, compression=None, rowsperstrip=300), pixels
+    if kind == "pyramid in strips":
+        return generic(path, pixels, 3, tile=None, compression="deflate", rowsperstrip=50), pixels
+    return generic(path, grey[..., 0], 1, tile=None, photometric="minisblack"), grey
+
+
+UNKNOWN_TO_OPENSLIDE = [
+    "OME",
+    "OME, grey",
+    "OME in strips",
+    "JPEG 2000",
+    "strips",
+    "one strip",
+    "pyramid in strips",
+    "grey strips",
+]

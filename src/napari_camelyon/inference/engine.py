@@ -195,13 +195,11 @@ def run(
                 done += len(cells)
                 heatmap.damaged_cells += int(lost.sum())
                 rate = done / (time.perf_counter() - started)
-                left_s = (total - done) / rate
-                yield Update(heatmap, cells, done, total, rate, left_s, heatmap.damaged_cells)
-        if damage is not None and heatmap.damaged_cells == total:
-            raise SlideError(
-                f"All {total} patches of {slide.path.name} lie on damaged parts of the file, so "
-                f"nothing was computed. {damage}"
-            ) from damage
+                yield Update(
+                    heatmap, cells, done, total, rate, (total - done) / rate, heatmap.damaged_cells
+                )
+        if damage is not None:
+            _refuse_nothing(slide, heatmap, total, damage)
     finally:
         reader.shutdown(wait=True, cancel_futures=True)
 
@@ -213,6 +211,14 @@ def _read_block(
     pixels = read(slide, grid, cells, patch_px, damages.append)
     lost = touched_cells(slide, grid, cells, patch_px, damages, margin_px=margin_px)
     return _Block(cells, pixels, lost, damages[0].error if damages else None)
+
+
+def _refuse_nothing(slide: Slide, heatmap: Heatmap, total: int, damage: DamagedSlideError) -> None:
+    if heatmap.damaged_cells == total and heatmap.computed_cells == 0:
+        raise SlideError(
+            f"All {total} patches of {slide.path.name} lie on damaged parts of the file, so "
+            f"nothing was computed. {damage}"
+        ) from damage
 
 
 def _keep_to_one_method(heatmap: Heatmap, method: HeatmapMethod) -> None:

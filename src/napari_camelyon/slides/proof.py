@@ -7,8 +7,12 @@ the file's fingerprint, for as long as the programs that took part stay the same
 
 import hashlib
 import json
+import logging
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -105,7 +109,7 @@ def is_source_proven(source: TiffSource, seen: OpenSlideBackend | None) -> bool:
             worst = _difference_from_openslide(seen, source, 0, rng)
         first = 1 if by_openslide else 0
         try:
-            with tifffile.TiffFile(source.path) as tif:
+            with _quiet_tifffile(), tifffile.TiffFile(source.path) as tif:
                 found = [
                     _difference_from_tifffile(tif, page, source, first + number, rng)
                     for number, page in enumerate(source.pages[first:])
@@ -179,6 +183,22 @@ def _difference_from_tifffile(
         expected = read(column, row, width, height)
         found.append(_beyond(expected, direct, _BLENDING_TOLERANCE if page.blended else 0))
     return _worst(found)
+
+
+@contextmanager
+def _quiet_tifffile() -> Iterator[None]:
+    """Keep what tifffile logs in this thread from the terminal: the verdict says enough."""
+    here = threading.get_ident()
+
+    def is_from_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(is_from_elsewhere)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_from_elsewhere)
 
 
 def _tifffile_reader(tif: tifffile.TiffFile, page: TiffPage) -> _Read:
@@ -290,11 +310,14 @@ def _verdict(other: str, fingerprint: str, compare: Callable[[], int | None]) ->
     return verdict
 
 
+@cache
+def _programs() -> str:
+    others = " ".join(version(name) for name in ("openslide-python", "tifffile", "imagecodecs"))
+    return f"{__version__} {others}"
+
+
 def _verdict_file(other: str, fingerprint: str) -> Path | None:
-    libraries = " ".join(version(name) for name in ("openslide-python", "tifffile", "imagecodecs"))
-    key = hashlib.sha256(f"{fingerprint} {other} {__version__} {libraries}".encode()).hexdigest()[
-        :32
-    ]
+    key = hashlib.sha256(f"{fingerprint} {other} {_programs()}".encode()).hexdigest()[:32]
     try:
         return cache_folder() / "direct-reading" / f"{key}.json"
     except FileWriteError:

@@ -84,17 +84,21 @@ def read_resampled(
     step_x, step_y = width_px / out_width, height_px / out_height
     index = choose_level(slide, min(step_x, step_y))
     level = slide.levels[index]
-    pixels_a_row = out_width * (step_x / level.downsample_x) * (step_y / level.downsample_y)
-    strip = max(1, int(_PIXELS_AT_ONCE / max(1.0, pixels_a_row)))
+    read_a_pixel = max(1.0, (step_x / level.downsample_x) * (step_y / level.downsample_y))
+    at_once = max(1, int(_PIXELS_AT_ONCE / read_a_pixel))
+    wide = min(out_width, at_once)
+    tall = max(1, at_once // wide)
     result = np.empty((out_height, out_width, 3), dtype=np.uint8)
-    for top in range(0, out_height, strip):
-        part = result[top : top + strip]
-        region = (x_px, y_px + top * step_y, width_px, len(part) * step_y)
-        part[:] = _read_strip(slide, index, region, out_width, len(part), on_damage)
+    for top in range(0, out_height, tall):
+        for left in range(0, out_width, wide):
+            part = result[top : top + tall, left : left + wide]
+            rows, columns = part.shape[:2]
+            region = (x_px + left * step_x, y_px + top * step_y, columns * step_x, rows * step_y)
+            part[:] = _read_part(slide, index, region, columns, rows, on_damage)
     return result
 
 
-def _read_strip(
+def _read_part(
     slide: Slide,
     index: int,
     region: tuple[float, float, float, float],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_camelyon.errors import DamagedSlideError, MissingMppError, SlideError
 from napari_camelyon.geometry import Mpp, slide_to_level
 from napari_camelyon.slides.kept_mpp import find_kept_mpp
-from napari_camelyon.slides.levels import Level, true_levels
+from napari_camelyon.slides.levels import LONGEST_SIDE_PX, Level, true_levels
 from napari_camelyon.slides.mpp import KeptMpp, choose_mpp, mpp_hint
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
 from napari_camelyon.slides.proof import is_proven_equal
@@ -132,6 +132,11 @@ class Slide:
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.levels: tuple[Level, ...] = true_levels(self._source.levels)
         self.width_px, self.height_px = self.levels[0].width_px, self.levels[0].height_px
+        if max(self.width_px, self.height_px) > LONGEST_SIDE_PX:
+            raise SlideError(
+                f"{self.path} claims to measure {self.width_px} × {self.height_px} px, which no "
+                "slide does: it is damaged. Compare it with its original or fetch it again."
+            )
         self.mpp: Mpp | None
         kept = KeptMpp() if mpp is not None else find_kept_mpp(self.path, lambda: self.fingerprint)
         self.mpp, self.mpp_note = choose_mpp(self.properties, mpp, self.path.name, kept)

@@ -14,7 +14,12 @@ from napari_camelyon.slides.ome_zarr_metadata import is_ome_zarr_slide, is_zarr
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
 from napari_camelyon.slides.proof import is_source_proven
-from napari_camelyon.slides.tiff_source import TiffImages, TiffSource, find_images
+from napari_camelyon.slides.tiff_source import (
+    TiffImages,
+    TiffSource,
+    find_images,
+    refuse_false_claims,
+)
 from napari_camelyon.slides.tiff_tiles import UnsupportedTiffError
 from napari_camelyon.slides.tile_cache import shared_cache
 
@@ -22,6 +27,8 @@ __all__ = ["Backend", "Source", "is_slide", "open_source", "slide_name"]
 
 Backend = Literal["auto", "openslide", "tiff"]
 
+_OWN_LAYOUT = ("hamamatsu",)
+"""Vendors, by OpenSlide's names, whose TIFFs do not keep to the standard's layout."""
 _ANY_TIFF = "generic-tiff"
 """OpenSlide's name of TIFFs of no vendor it knows: only these may hold more than it sees."""
 
@@ -148,6 +155,8 @@ def open_source(path: Path, backend: Backend = "auto") -> Source:
         return OmeZarrSource(path, shared_cache())
     file = _file_to_open(path)
     vendor = detect_vendor(file)
+    if backend != "tiff" and vendor not in {None, *_OWN_LAYOUT}:
+        refuse_false_claims(OpenFile(file))
     if backend == "openslide" or vendor not in {None, _ANY_TIFF}:
         return OpenSlideBackend(file)
     return _open_tiff(file, None if vendor is None else _try_openslide(file), backend)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon import files
+from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.icc import icc_profile_in_tiff
 from napari_camelyon.slides.levels import StoredLevel
 from napari_camelyon.slides.ome_xml import OmeImage, OmeXmlError, is_ome_xml, read_ome_xml
@@ -26,7 +27,7 @@ from napari_camelyon.slides.tiff_tiles import (
 )
 from napari_camelyon.slides.tile_cache import TileCache
 
-__all__ = ["TiffImages", "TiffSource", "find_images"]
+__all__ = ["TiffImages", "TiffSource", "find_images", "refuse_false_claims"]
 
 _DESCRIPTION = 270
 _TEXTS = {
@@ -43,6 +44,7 @@ _TEXTS = {
 _RATIOS = {282: "XResolution", 283: "YResolution", 286: "XPosition", 287: "YPosition"}
 _RESOLUTION_UNITS = {1: "none", 2: "inch", 3: "centimeter"}
 _UM_A_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0}
+_LARGEST_OPENSLIDE_TILE_PX = 1 << 28  # 1 GiB as OpenSlide keeps it
 _REDUCED = 1  # the bit of NewSubfileType
 _LARGEST_ASPECT_ERROR = 0.05
 """By which the aspect of a level may differ beyond rounding: padding does, a label does more."""
@@ -105,6 +107,34 @@ def find_images(file: OpenFile) -> TiffImages | None:
     if main is not images[0] and description is not None:
         properties["tiff.ImageDescription"] = properties["openslide.comment"] = description
     return TiffImages(levels, associated, properties, True)
+
+
+def refuse_false_claims(file: OpenFile) -> None:
+    """Refuse a TIFF that would end the whole program inside OpenSlide.
+
+    OpenSlide (4.0) takes memory for what a tile claims to be, and where there is not enough the
+    process is aborted: one wrong bit among the lengths of the tiles of a BigTIFF does. What is no
+    TIFF is not looked at.
+
+    Raises
+    ------
+    SlideError
+        A tile claims to be larger than the file, or than any tile.
+    """
+    for directory in read_directories(file) or ():
+        wide, tall = directory.number(322, 0), directory.number(323, 0)
+        if wide * tall > _LARGEST_OPENSLIDE_TILE_PX:
+            raise SlideError(
+                f"{file.path} is damaged: it claims tiles of {wide} × {tall} px. Compare it with "
+                "its original or fetch it again."
+            )
+        sizes = directory.array(325, directory.count(325))
+        if sizes is not None and int(sizes.max(initial=0)) > file.identity.size:
+            raise SlideError(
+                f"{file.path} is damaged: it claims a tile of {int(sizes.max())} bytes and has "
+                f"{file.identity.size}. Compare it with its original or fetch it again; a script "
+                'may open it with backend="tiff" to read the other tiles.'
+            )
 
 
 def _largest(

@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_camelyon.slides.levels import LONGEST_SIDE_PX
 from napari_camelyon.slides.tiff_directories import Directory
 
 __all__ = ["LARGEST_STRIPPED_PX", "TiffPage", "UnsupportedTiffError", "tiff_page"]
@@ -23,7 +24,6 @@ _LARGEST_TILE_PX = 4096
 """Side of a tile; a larger "tile" is a level stored in one piece."""
 LARGEST_STRIPPED_PX = 1 << 26
 """Pixels of an image without tiles, 8192 × 8192: 192 MiB as RGB, and its strips may be as large."""
-_LONGEST_SIDE_PX = 1 << 31
 
 _NONE, _LZW, _JPEG, _DEFLATE, _OLD_DEFLATE = 1, 5, 7, 8, 32946
 _APERIO_YCBCR, _APERIO_RGB, _JPEG_2000 = 33003, 33005, 34712
@@ -114,8 +114,8 @@ def tiff_page(directory: Directory) -> TiffPage:
     UnsupportedTiffError
     """
     width, height = directory.number(256, 0), directory.number(257, 0)
-    if not (0 < width < _LONGEST_SIDE_PX and 0 < height < _LONGEST_SIDE_PX):
-        raise UnsupportedTiffError("it states no size in pixels")
+    if not (0 < width <= LONGEST_SIDE_PX and 0 < height <= LONGEST_SIDE_PX):
+        raise UnsupportedTiffError(f"it states a size of {width} × {height} px")
     if directory.number(32997, 1) != 1:
         raise UnsupportedTiffError("it is a volume, not an image")
     tiled = 322 in directory or 324 in directory
