@@ -108,7 +108,7 @@ class OpenSlideBackend:
         for top in range(0, height, _LARGEST_READ_PX):
             for left in range(0, width, _LARGEST_READ_PX):
                 part = pixels[top : top + _LARGEST_READ_PX, left : left + _LARGEST_READ_PX]
-                part[:] = self._read_part(level, column + left, row + top, part.shape)
+                self._read_part(level, column + left, row + top, part)
         return pixels
 
     def associated(self, name: str) -> NDArray[np.uint8]:
@@ -124,26 +124,27 @@ class OpenSlideBackend:
             self._closed = True
             self._handle = None
 
-    def _read_part(
-        self, level: int, column: int, row: int, shape: tuple[int, ...]
-    ) -> NDArray[np.uint8]:
-        height, width = shape[:2]
+    def _read_part(self, level: int, column: int, row: int, into: NDArray[np.uint8]) -> None:
+        height, width = into.shape[:2]
         stored = self.levels[level]
         x_px, y_px = round(column * stored.downsample), round(row * stored.downsample)
 
-        def read(handle: openslide.OpenSlide) -> NDArray[np.uint8]:
-            rgba = np.array(handle.read_region((x_px, y_px), level, (width, height)))
-            # Placed between pixels, the last ones reach beyond the level's edge by a fraction and
-            # come out as partly transparent; their colour is right all the same.
-            if column + width == stored.width_px:
-                _make_opaque(rgba[:, -1])
-            if row + height == stored.height_px:
-                _make_opaque(rgba[-1])
-            return _on_white(rgba)
+        def read(handle: openslide.OpenSlide) -> None:
+            rgba = np.asarray(handle.read_region((x_px, y_px), level, (width, height)))
+            if not _is_opaque(rgba):
+                rgba = rgba.copy()
+                # Placed between pixels, the last ones reach beyond the level's edge by a fraction
+                # and come out as partly transparent; their colour is right all the same.
+                if column + width == stored.width_px:
+                    _make_opaque(rgba[:, -1])
+                if row + height == stored.height_px:
+                    _make_opaque(rgba[-1])
+                rgba = _on_white(rgba)
+            # One by one, as numpy takes ten times as long for three channels of four at once.
+            for channel in range(3):
+                into[..., channel] = rgba[..., channel]
 
-        return self._recovering(
-            read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)"
-        )
+        self._recovering(read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)")
 
     def _recovering(self, read: Callable[[openslide.OpenSlide], _Result], what: str) -> _Result:
         with self._lock:
@@ -192,6 +193,12 @@ def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
         f"{path} cannot be opened ({error}). It may be damaged, cut off or of an unsupported kind: "
         "compare it with its original or fetch it again."
     )
+
+
+def _is_opaque(rgba: NDArray[np.uint8]) -> bool:
+    """Tell whether every alpha is 255; four channels at once, as that is six times as fast."""
+    common = np.bitwise_and.reduce(rgba.view(np.uint32).ravel(), initial=0xFFFFFFFF)
+    return bool(common.tobytes()[3] == 255)
 
 
 def _make_opaque(edge: NDArray[np.uint8]) -> None:

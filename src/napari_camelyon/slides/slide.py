@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_camelyon import files
 from napari_camelyon.errors import MissingMppError, SlideError
-from napari_camelyon.geometry import Mpp, slide_to_level
+from napari_camelyon.geometry import Mpp, nearest_level_pixel
 from napari_camelyon.slides.levels import Level, true_levels
 from napari_camelyon.slides.mpp import choose_mpp
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
@@ -253,8 +253,7 @@ class Slide:
         if width_px < 0 or height_px < 0:
             raise ValueError(f"A region cannot measure {width_px} × {height_px} pixels.")
         stored = self.levels[level]
-        corner = slide_to_level((x_px, y_px), (stored.downsample_x, stored.downsample_y))
-        column, row = (int(edge) for edge in np.floor(corner + 0.5))
+        column, row = nearest_level_pixel(x_px, y_px, (stored.downsample_x, stored.downsample_y))
         left, top = max(column, 0), max(row, 0)
         right = min(column + width_px, stored.width_px)
         bottom = min(row + height_px, stored.height_px)
