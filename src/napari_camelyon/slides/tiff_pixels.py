@@ -164,11 +164,7 @@ class TiffPixels:
         if page.sizes[index] == 0:
             return None
         key = (self._identity, level, index)
-        tile = self._cache.get(key)
-        if tile is None:
-            tile = self._decoded(page, level, index)
-            self._cache.put(key, tile)
-        return tile
+        return self._cache.get_or_make(key, lambda: self._decoded(page, level, index))
 
     def _decoded(self, page: _Page, level: int, index: int) -> NDArray[np.uint8]:
         data = self._bytes(page.offsets[index], page.sizes[index])
