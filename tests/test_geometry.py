@@ -13,6 +13,7 @@ from napari_camelyon.geometry import (
     layer_to_slide,
     level_to_slide,
     mean_mpp,
+    nearest_level_pixel,
     slide_to_layer,
     slide_to_level,
     slide_to_um,
@@ -62,6 +63,14 @@ def test_layer_and_slide_points_go_back_and_forth(xy):
 def test_levels_and_micrometres_go_back_and_forth(xy, factors):
     for there, back in ((slide_to_level, level_to_slide), (slide_to_um, um_to_slide)):
         np.testing.assert_allclose(back(there(xy, factors), factors), xy, atol=1e-6)
+
+
+@given(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), spacings)
+def test_the_nearest_pixel_of_a_level_begins_within_half_of_one(xy, factors):
+    pixel = nearest_level_pixel(*xy, factors)
+    away = np.abs(slide_to_level(xy, factors) - pixel)
+    assert (away <= 0.5 + 1e-9).all()
+    assert nearest_level_pixel(*level_to_slide((7, -3), factors), factors) == (7, -3)
 
 
 def test_the_first_factor_belongs_to_x():

@@ -21,6 +21,7 @@ __all__ = [
     "layer_to_slide",
     "level_to_slide",
     "mean_mpp",
+    "nearest_level_pixel",
     "slide_to_layer",
     "slide_to_level",
     "slide_to_um",
@@ -67,6 +68,19 @@ def layer_to_slide(rows_columns: ArrayLike) -> NDArray[np.float64]:
 def slide_to_level(points_xy: ArrayLike, downsample_xy: tuple[float, float]) -> NDArray[np.float64]:
     """Convert slide points to points ``(x, y)`` of a level, also measured from the corner."""
     return _floats(points_xy) / _floats(downsample_xy)
+
+
+def nearest_level_pixel(
+    x_px: float, y_px: float, downsample_xy: tuple[float, float]
+) -> tuple[int, int]:
+    """Return the pixel ``(column, row)`` of a level that begins nearest to one slide point.
+
+    In plain numbers: arrays of one point would cost a tenth of the time that reading a patch takes.
+    """
+    return (
+        math.floor(x_px / downsample_xy[0] + 0.5),
+        math.floor(y_px / downsample_xy[1] + 0.5),
+    )
 
 
 def level_to_slide(points_xy: ArrayLike, downsample_xy: tuple[float, float]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Tiles decoded straight from the file against OpenSlide's pixels."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -95,6 +96,50 @@ def test_a_file_that_is_cut_off_says_where(make_slide, noise, tmp_path):
     last = slow.levels[0].height_px - 1
     with pytest.raises(SlideError, match="the file ends before it"):
         fast.read_level(0, 0, last, slow.levels[0].width_px, 1)
+
+
+class TestMakingTiles:
+    def test_a_tile_that_many_threads_want_is_made_once(self):
+        cache, made = TileCache(1000), []
+        others_wait = threading.Barrier(2)
+
+        def make():
+            made.append(threading.get_ident())
+            others_wait.wait(timeout=60)
+            return np.full((10, 10, 3), len(made), np.uint8)
+
+        with ThreadPoolExecutor(8) as threads:
+            results = [threads.submit(cache.get_or_make, "tile", make) for _ in range(8)]
+            others_wait.wait(timeout=60)  # a second maker would wait for a third party in vain
+            tiles = [result.result(timeout=60) for result in results]
+        assert len(made) == 1
+        assert all(tile is tiles[0] for tile in tiles)
+        assert cache.get("tile") is tiles[0]
+
+    def test_who_waited_for_a_failure_tries_again(self):
+        cache, begun, fail = TileCache(1000), threading.Event(), threading.Event()
+
+        def fails():
+            begun.set()
+            fail.wait(timeout=60)
+            raise SlideError("damaged")
+
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(cache.get_or_make, "tile", fails)
+            begun.wait(timeout=60)
+            tile = np.zeros((10, 10, 3), np.uint8)
+            second = threads.submit(cache.get_or_make, "tile", lambda: tile)
+            fail.set()
+            with pytest.raises(SlideError):
+                first.result(timeout=60)
+            assert second.result(timeout=60) is tile
+
+    def test_a_tile_too_large_to_keep_is_given_all_the_same(self):
+        cache = TileCache(10)
+        tile = np.zeros((10, 10, 3), np.uint8)
+        assert cache.get_or_make("tile", lambda: tile) is tile
+        assert cache.get("tile") is None
+        assert cache.bytes_held == 0
 
 
 def test_the_cache_keeps_to_its_bound_and_to_what_was_used_last():

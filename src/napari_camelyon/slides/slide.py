@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import DamagedSlideError, MissingMppError, SlideError
-from napari_camelyon.geometry import Mpp, slide_to_level
+from napari_camelyon.geometry import Mpp, nearest_level_pixel
 from napari_camelyon.slides.kept_mpp import find_kept_mpp
 from napari_camelyon.slides.levels import LONGEST_SIDE_PX, Level, true_levels
 from napari_camelyon.slides.mpp import KeptMpp, choose_mpp, mpp_hint
@@ -312,8 +312,7 @@ class Slide:
             out[:] = found
             return out
         stored = self.levels[level]
-        corner = slide_to_level((x_px, y_px), (stored.downsample_x, stored.downsample_y))
-        column, row = (int(edge) for edge in np.floor(corner + 0.5))
+        column, row = nearest_level_pixel(x_px, y_px, (stored.downsample_x, stored.downsample_y))
         left, top = max(column, 0), max(row, 0)
         right = min(column + width_px, stored.width_px)
         bottom = min(row + height_px, stored.height_px)

@@ -149,11 +149,7 @@ class TiffPixels:
         if page.sizes[0, index] == 0 or page.offsets[0, index] == 0:
             return None
         key = (self._identity, level, index)
-        tile = self._cache.get(key)
-        if tile is None:
-            tile = self._decoded(page, level, index)
-            self._cache.put(key, tile)
-        return tile
+        return self._cache.get_or_make(key, lambda: self._decoded(page, level, index))
 
     def _decoded(self, page: TiffPage, level: int, index: int) -> NDArray[np.uint8]:
         file = self._open_file()  # the name keeps it open while we read

@@ -3,7 +3,8 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,14 @@ __all__ = ["DEFAULT_BYTES", "TileCache", "shared_cache"]
 
 DEFAULT_BYTES = 1 << 30
 """What the shared cache holds unless ``NAPARI_CAMELYON_CACHE_BYTES`` says otherwise."""
+
+
+@dataclass(slots=True)
+class _Making:
+    """A tile that some thread is making now; others wait for it."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    tile: NDArray[np.uint8] | None = None
 
 
 class TileCache:
@@ -30,6 +39,7 @@ class TileCache:
         self.most_bytes = most_bytes
         self._lock = threading.Lock()
         self._tiles: OrderedDict[Hashable, NDArray[np.uint8]] = OrderedDict()
+        self._making: dict[Hashable, _Making] = {}
         self._bytes = 0
 
     @property
@@ -44,6 +54,36 @@ class TileCache:
             if tile is not None:
                 self._tiles.move_to_end(key)
             return tile
+
+    def get_or_make(
+        self, key: Hashable, make: Callable[[], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        """Return a tile, made and kept if it is not here.
+
+        Threads that want the same tile at the same time wait for the one that makes it, as threads
+        that read neighbouring patches do. If that one fails each tries by itself.
+        """
+        while True:
+            with self._lock:
+                tile = self._tiles.get(key)
+                if tile is not None:
+                    self._tiles.move_to_end(key)
+                    return tile
+                other = self._making.get(key)
+                if other is None:
+                    own = self._making[key] = _Making()
+                    break
+            other.done.wait()
+            if other.tile is not None:
+                return other.tile
+        try:
+            own.tile = make()
+            self.put(key, own.tile)
+            return own.tile
+        finally:
+            with self._lock:
+                del self._making[key]
+            own.done.set()
 
     def put(self, key: Hashable, tile: NDArray[np.uint8]) -> None:
         """Keep a tile; one larger than the whole cache is not kept."""
