@@ -50,7 +50,7 @@ _SMALLEST_BOX_PX = 7
 _ZOOM_A_STEP = 1.007**30
 """What a step of the wheel zooms by on the canvas (vispy's PanZoomCamera), and here."""
 
-_PAPER, _INK = QColor(24, 26, 32, 235), QColor(225, 229, 236)
+_PAPER, _INK = QColor(24, 26, 32), QColor(225, 229, 236)
 # Neither a colour of H&E nor of the outlines and heatmaps that lie over it.
 _BOX = QColor("#0a66ff")
 
@@ -73,6 +73,7 @@ class Minimap(QWidget):
         self._picture: QImage | None = None
         self._drawn: QPixmap | None = None
         self._grabbed: NDArray[np.float64] | None = None
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)  # nothing below is drawn for it
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setToolTip("Click or drag to move, wheel to zoom")
         self.fold_button = QToolButton(self)

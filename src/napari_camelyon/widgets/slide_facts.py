@@ -64,6 +64,8 @@ class FactsTable(QTreeWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.header().setStretchLastSection(True)
         self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        # Otherwise rows keep the height that their text had in a column of another width.
+        self.header().sectionResized.connect(lambda *_: self.scheduleDelayedItemsLayout())
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._ask)
         copy = QShortcut(QKeySequence.StandardKey.Copy, self)
