@@ -1,4 +1,4 @@
-"""Slides of a folder and their previews: all of them, nothing else, and none is opened to be found."""
+"""Slides of a folder and their previews: all of them, nothing else, none opened to be found."""
 
 import shutil
 
