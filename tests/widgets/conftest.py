@@ -24,6 +24,13 @@ def docked(qtbot, tmp_path, monkeypatch) -> Iterator:
 
 
 @pytest.fixture
+def slide_dock(docked):
+    """The "Slide" dock of the window."""
+    viewer, _, _ = docked
+    return viewer.window.dock_widgets["Slide (napari-camelyon)"]
+
+
+@pytest.fixture
 def tissue_slide(make_slide) -> Callable:
     """Make a slide of tissue at 0.5 µm/px with a dark square, which the tiny model calls tumour."""
 

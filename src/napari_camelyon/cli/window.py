@@ -28,14 +28,29 @@ def has_display() -> bool:
 
 
 def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDock]":
-    """Return a viewer with the "Inference" and "pN stage" docks beside each other."""
+    """Return a viewer with the docks "Slide" and "Inference" as tabs and "pN stage" below them.
+
+    The "Slide" dock is in front, for without a slide there is nothing to do in the others.
+    """
     import napari
+    from napari import current_viewer
+    from qtpy.QtCore import Qt, QTimer
 
     viewer = napari.Viewer(title="napari-camelyon", show=show)
-    _, stage_dock = viewer.window.add_plugin_dock_widget("napari-camelyon", "pN stage")
-    _, inference_dock = viewer.window.add_plugin_dock_widget(
-        "napari-camelyon", "Inference", tabify=False
-    )
+    add_dock = viewer.window.add_plugin_dock_widget
+    slide, _ = add_dock("napari-camelyon", "Slide")
+    inference, inference_dock = add_dock("napari-camelyon", "Inference", tabify=True)
+    stage, stage_dock = add_dock("napari-camelyon", "pN stage")
+    for dock, title in ((slide, "Slide"), (inference, "Inference"), (stage, "pN stage")):
+        dock.setWindowTitle(title)  # with the plugin's name, which stands above, no tab is legible
+
+    def arrange() -> None:
+        """Qt lays docks out with its event loop; before that neither sizes nor tabs are kept."""
+        if current_viewer() is viewer:
+            viewer.window._qt_window.resizeDocks([slide, stage], [1, 1], Qt.Orientation.Vertical)
+            slide.raise_()
+
+    QTimer.singleShot(0, arrange)
     return viewer, inference_dock, stage_dock
 
 

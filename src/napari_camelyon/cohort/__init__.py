@@ -1,5 +1,6 @@
 """Patients and files: result folders, stage tables, runs over many slides."""
 
+from napari_camelyon.cohort.beside import Beside, FoundResults, found_beside
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patients import (
     read_patient,
@@ -11,19 +12,24 @@ from napari_camelyon.cohort.predicting import PredictRequest, predict_to_folder
 from napari_camelyon.cohort.results import (
     RunRecord,
     find_result_folders,
+    read_prediction,
     read_run,
     write_slide_results,
 )
 from napari_camelyon.cohort.tables import StageTable, read_stage_table, write_submission
 
 __all__ = [
+    "Beside",
+    "FoundResults",
     "PredictRequest",
     "RunRecord",
     "StageTable",
     "find_result_folders",
+    "found_beside",
     "patient_of_node",
     "predict_to_folder",
     "read_patient",
+    "read_prediction",
     "read_run",
     "read_stage_table",
     "stage_nodes",

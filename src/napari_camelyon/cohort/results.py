@@ -14,15 +14,30 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_camelyon import __version__
 from napari_camelyon.errors import FileWriteError, ResultError
 from napari_camelyon.files import read_json_result, write_json
-from napari_camelyon.heatmaps import Heatmap, write_heatmap, write_patches
+from napari_camelyon.heatmaps import (
+    Heatmap,
+    read_heatmap,
+    read_patches,
+    write_heatmap,
+    write_patches,
+)
 from napari_camelyon.staging import Lesion, NodeResult, write_lesions, write_node
+from napari_camelyon.tissue import PatchGrid
 
-__all__ = ["RUN_FILE", "RunRecord", "find_result_folders", "read_run", "write_slide_results"]
+__all__ = [
+    "RUN_FILE",
+    "RunRecord",
+    "find_result_folders",
+    "read_prediction",
+    "read_run",
+    "write_slide_results",
+]
 
 RUN_FILE = "run.json"
 """Name of the file inside the result folder of a slide."""
@@ -156,6 +171,44 @@ def read_run(path: Path | str) -> RunRecord:
         return RunRecord(**entries)
     except TypeError as error:
         raise ResultError(f"{path} is damaged ({error}). Compute the result again.") from error
+
+
+def read_prediction(folder: Path | str) -> tuple[Heatmap, PatchGrid]:
+    """Read back what a run predicted, so that it can be shown and written again without loss.
+
+    Parameters
+    ----------
+    folder : path-like
+        The slide's result folder.
+
+    Returns
+    -------
+    heatmap : Heatmap
+        As it was written.
+    patch_grid : PatchGrid
+        Which patches were planned, and their share of tissue (NaN for all others).
+
+    Raises
+    ------
+    ResultError
+        The heatmap or the table of patches is missing, damaged, of a newer schema, or the two do
+        not belong together.
+    """
+    heatmap = read_heatmap(folder)
+    table = read_patches(folder)
+    corners = np.stack([table.columns["x_px"], table.columns["y_px"]], axis=-1)
+    patch = (heatmap.grid.patch_width_px, heatmap.grid.patch_height_px)
+    cells = np.rint(heatmap.grid.cells_at(corners + np.array(patch) / 2)).astype(np.int64)
+    if (cells < 0).any() or (cells >= heatmap.grid.shape).any():
+        raise ResultError(
+            f"The table of patches in {folder} is not of the heatmap beside it. Compute it again."
+        )
+    rows, columns = cells[:, 0], cells[:, 1]
+    tissue_fraction = np.full(heatmap.grid.shape, np.nan, dtype=np.float32)
+    tissue_fraction[rows, columns] = table.columns["tissue_fraction"]
+    selected = np.zeros(heatmap.grid.shape, dtype=np.bool_)
+    selected[rows, columns] = True
+    return heatmap, PatchGrid(heatmap.grid, tissue_fraction, selected)
 
 
 def find_result_folders(source: Path | str) -> list[Path]:

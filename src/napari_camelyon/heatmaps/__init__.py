@@ -2,9 +2,10 @@
 
 from napari_camelyon.heatmaps.heatmap import Heatmap, HeatmapMethod, empty_heatmap
 from napari_camelyon.heatmaps.patch_table import PatchTable, read_patches, write_patches
-from napari_camelyon.heatmaps.store import read_heatmap, write_heatmap
+from napari_camelyon.heatmaps.store import HEATMAP_FOLDER, read_heatmap, write_heatmap
 
 __all__ = [
+    "HEATMAP_FOLDER",
     "Heatmap",
     "HeatmapMethod",
     "PatchTable",

@@ -2,11 +2,13 @@
 
 from napari_camelyon.slides.colour import ColourTransform, colour_transform, to_srgb
 from napari_camelyon.slides.describe import describe
+from napari_camelyon.slides.folder import find_slides
 from napari_camelyon.slides.kept_mpp import forget_mpp, keep_mpp
 from napari_camelyon.slides.layer_data import layer_data
 from napari_camelyon.slides.lazy import dask_levels
 from napari_camelyon.slides.levels import Level
 from napari_camelyon.slides.mpp import mpp_hint
+from napari_camelyon.slides.preview import Preview, overview, read_preview
 from napari_camelyon.slides.resample import (
     choose_level,
     read_downsampled,
@@ -22,19 +24,23 @@ __all__ = [
     "ColourTransform",
     "Damage",
     "Level",
+    "Preview",
     "Slide",
     "SlideStream",
     "choose_level",
     "colour_transform",
     "dask_levels",
     "describe",
+    "find_slides",
     "forget_mpp",
     "is_slide",
     "keep_mpp",
     "layer_data",
     "mpp_hint",
     "open_slide",
+    "overview",
     "read_downsampled",
+    "read_preview",
     "read_resampled",
     "resize_box",
     "slide_name",

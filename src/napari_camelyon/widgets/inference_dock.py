@@ -13,7 +13,6 @@ from qtpy.QtCore import QEvent, QObject, QThreadPool, QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
-    QInputDialog,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -28,6 +27,7 @@ from napari_camelyon.errors import CamelyonError
 from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.napari_compat import calm_activity_indicator
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
+from napari_camelyon.widgets.pixel_size import ask_for_mpp
 from napari_camelyon.widgets.run_worker import Planned, predict_slide
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
@@ -129,21 +129,10 @@ class InferenceDock(QWidget):
     def _has_mpp(self, name: str, node: NodeView) -> bool:
         if node.slide.mpp is not None:
             return True
-        mpp, accepted = QInputDialog.getDouble(
-            self,
-            "Pixel size",
-            f"{name} does not say how large its pixels are "
-            f"({node.slide.mpp_note or 'no information'}).\n"
-            "Without it nothing can be measured, and the model would see the wrong scale.\n\n"
-            "µm per pixel at full resolution (about 0.25 at 40×, 0.5 at 20×):",
-            0.25,
-            0.05,
-            20.0,
-            4,
-        )
-        if accepted:
+        mpp = ask_for_mpp(self, node.slide)
+        if mpp is not None:
             self._view.set_mpp(name, mpp)
-        return accepted
+        return mpp is not None
 
     def _start(self, name: str) -> None:
         self._view.show(name)

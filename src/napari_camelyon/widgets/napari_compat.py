@@ -15,12 +15,22 @@ from napari.layers import Image
 from napari.layers.utils.layer_utils import compute_multiscale_level_and_corners
 from napari.viewer import Viewer
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QLabel
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QLabel, QMainWindow
 
 if TYPE_CHECKING:
     from napari_camelyon.slides import SlideStream
 
-__all__ = ["calm_activity_indicator", "camera", "canvas_size_px", "scale_bar", "show_instead"]
+__all__ = [
+    "calm_activity_indicator",
+    "camera",
+    "canvas_size_px",
+    "canvas_widget",
+    "main_window",
+    "scale_bar",
+    "show_instead",
+    "shows_plain_image",
+]
 
 
 def camera(viewer: ViewerModel) -> Camera:
@@ -37,6 +47,36 @@ def canvas_size_px(viewer: ViewerModel) -> tuple[int, int]:
     """Return height and width of the canvas in logical pixels."""
     height, width = viewer.canvas.size
     return height, width
+
+
+def main_window(viewer: Viewer) -> QMainWindow:
+    """Return the window of a viewer."""
+    return viewer.window._qt_window
+
+
+def canvas_widget(viewer: Viewer) -> QOpenGLWidget:
+    """Return the widget on which the layers are drawn.
+
+    A custom canvas overlay of napari's own raises TypeError in 0.9.2; a child of this widget lies
+    over the layers just as well, and screenshots of the canvas leave it out.
+    """
+    # Below the central widget: a dock of another plugin may draw with OpenGL too.
+    middle = main_window(viewer).centralWidget()
+    canvas = None if middle is None else middle.findChild(QOpenGLWidget)
+    if canvas is None:
+        raise RuntimeError("napari's window has no canvas any more.")
+    return canvas
+
+
+def shows_plain_image(viewer: ViewerModel) -> bool:
+    """Tell whether rows run down and columns to the right: no 3-D, grid, turned or swapped axes."""
+    dims = viewer.dims
+    return (
+        dims.ndisplay == 2
+        and tuple(dims.displayed) == (dims.ndim - 2, dims.ndim - 1)
+        and not viewer.canvas.grid.enabled
+        and tuple(str(side) for side in camera(viewer).orientation[1:]) == ("down", "right")
+    )
 
 
 def calm_activity_indicator(viewer: Viewer) -> None:

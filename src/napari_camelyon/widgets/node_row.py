@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPixmap
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging import ITC_LIMIT_MM, MICRO_LIMIT_MM
 from napari_camelyon.widgets.patient_view import NodeView
+from napari_camelyon.widgets.pictures import to_qimage
 from napari_camelyon.widgets.style import CLASS_COLOURS, CLASS_TITLES, chip, note, set_chip
 
 __all__ = ["NodeRow", "SizeBar"]
@@ -140,7 +141,7 @@ class NodeRow(QFrame):
 
 
 def _picture(slide_picture: np.ndarray, node: NodeView) -> QPixmap:
-    picture = QPixmap.fromImage(_to_qimage(slide_picture))
+    picture = QPixmap.fromImage(to_qimage(slide_picture))
     if node.heatmap is not None:
         _paint_heatmap(picture, node.heatmap, node)
     return picture.scaled(
@@ -165,13 +166,5 @@ def _paint_heatmap(picture: QPixmap, heatmap: Heatmap, node: NodeView) -> None:
     place = QRectF(left * zoom_x, top * zoom_y, (right - left) * zoom_x, (bottom - top) * zoom_y)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-    painter.drawImage(place, _to_qimage(overlay))
+    painter.drawImage(place, to_qimage(overlay))
     painter.end()
-
-
-def _to_qimage(pixels: np.ndarray) -> QImage:
-    pixels = np.ascontiguousarray(pixels)
-    height, width, channels = pixels.shape
-    kind = QImage.Format.Format_RGBA8888 if channels == 4 else QImage.Format.Format_RGB888
-    # The copy owns its pixels; the array may go.
-    return QImage(pixels.data, width, height, width * channels, kind).copy()

@@ -18,8 +18,8 @@ from psygnal import Signal
 
 from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, layer_data
 from napari_camelyon.annotations import write as write_annotations
-from napari_camelyon.cohort import write_patient, write_slide_results
-from napari_camelyon.errors import AnnotationError
+from napari_camelyon.cohort import read_prediction, write_patient, write_slide_results
+from napari_camelyon.errors import AnnotationError, ResultError
 from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide, open_slide
@@ -213,6 +213,38 @@ class PatientView:
             self.threshold = heatmap.threshold
             self._restage_all()
         self._replace_layers(node, ("heatmap", "lesions", "diameters"), [heatmap_layer(heatmap)])
+
+    def show_results(self, name: str, folder: Path | str) -> None:
+        """Put results that were kept in a folder in the place of a slide's results.
+
+        Lesions and class follow from the heatmap at the present threshold, as after a run.
+
+        Raises
+        ------
+        ResultError
+            They are damaged, of another slide, or were computed with another pixel size.
+        """
+        node = self.nodes[name]
+        heatmap, patch_grid = read_prediction(folder)
+        slide = node.slide
+        if heatmap.slide_fingerprint and heatmap.slide_fingerprint != slide.fingerprint:
+            raise ResultError(
+                f"The results in {folder} are of another slide that is called "
+                f"{heatmap.slide_name} too; they do not fit this one."
+            )
+        if slide.mpp is None or not np.allclose(heatmap.mpp, slide.mpp, rtol=1e-4):
+            here = "is unknown" if slide.mpp is None else f"is {slide.mpp[0]:.4g} µm/px here"
+            raise ResultError(
+                f"The results in {folder} were computed with {heatmap.mpp[0]:.4g} µm/px, but the "
+                f"pixel size of {slide.name} {here}. Set it to that value, or run the model again."
+            )
+        self.begin_heatmap(node, patch_grid, heatmap)
+        share = heatmap.computed_share
+        if share is None:
+            node.status = "kept results"
+        else:
+            node.status = "done" if share == 1 else f"stopped at {share:.0%}"
+        self.restage(node)
 
     def refresh_heatmap(self, node: NodeView) -> None:
         """Draw what was filled into the heatmap since the last time."""

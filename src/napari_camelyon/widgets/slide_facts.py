@@ -1,0 +1,125 @@
+"""What is known of a slide, as a small table from which a person can copy."""
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QGuiApplication, QKeySequence, QShortcut
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTreeWidget, QTreeWidgetItem
+
+from napari_camelyon.slides import Slide
+
+__all__ = ["FactsTable", "fact_rows"]
+
+_READERS = {
+    "tiff": "direct decoding of its tiles",
+    "openslide": "OpenSlide",
+}
+
+
+def fact_rows(slide: Slide, backend: str | None) -> list[tuple[str, str]]:
+    """Return names and values for people.
+
+    Parameters
+    ----------
+    slide : Slide
+    backend : str or None
+        `Slide.backend`; None while it is being found out, which may read from the file.
+    """
+    size = f"{slide.width_px:,} × {slide.height_px:,} px"
+    if slide.mpp is None:
+        mpp = f"unknown: {slide.mpp_note}"
+    else:
+        x, y = slide.mpp
+        size += f"\n{slide.width_px * x / 1000:.2f} × {slide.height_px * y / 1000:.2f} mm"
+        value = f"{x:.4g}" if x == y else f"{x:.4g} × {y:.4g}"
+        mpp = f"{value} µm/px, {slide.mpp_note}"
+    power = slide.objective_power
+    factors = ", ".join(f"{level.downsample_x:.4g}" for level in slide.levels)
+    levels = f"{len(slide.levels)} (1:{factors.replace(', ', ', 1:')})"
+    return [
+        ("Size", size),
+        ("Pixel size", mpp),
+        ("Objective", "not stated" if power is None else f"{power:g}×, stated by the file"),
+        ("Format", slide.vendor),
+        ("Levels", levels),
+        ("Tiles", f"{slide.tile_px} px"),
+        ("Read by", "…" if backend is None else _READERS[backend]),
+        ("File", str(slide.path)),
+    ]
+
+
+class FactsTable(QTreeWidget):
+    """Two columns; below the facts, folded, all that the file states in its own words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._facts: list[QTreeWidgetItem] = []
+        self._stated: QTreeWidgetItem | None = None
+        self.setColumnCount(2)
+        self.setHeaderHidden(True)
+        self.setRootIsDecorated(True)
+        self.setIndentation(12)
+        self.setUniformRowHeights(False)
+        self.setWordWrap(True)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.header().setStretchLastSection(True)
+        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        # Otherwise rows keep the height that their text had in a column of another width.
+        self.header().sectionResized.connect(lambda *_: self.scheduleDelayedItemsLayout())
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._ask)
+        copy = QShortcut(QKeySequence.StandardKey.Copy, self)
+        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
+        copy.activated.connect(self.copy_selected)
+
+    def show_slide(self, slide: Slide | None, backend: str | None = None) -> None:
+        """Show a slide's facts, or nothing."""
+        unfolded = self._stated is not None and self._stated.isExpanded()
+        self.clear()
+        self._facts, self._stated = [], None
+        if slide is None:
+            return
+        self._facts = [_item(name, value) for name, value in fact_rows(slide, backend)]
+        self._stated = QTreeWidgetItem([f"All {len(slide.properties)} entries of the file"])
+        self._stated.addChildren(
+            [_item(name, value) for name, value in sorted(slide.properties.items())]
+        )
+        self.addTopLevelItems([*self._facts, self._stated])
+        self._stated.setFirstColumnSpanned(True)
+        self._stated.setExpanded(unfolded)
+
+    def rows_text(self, items: list[QTreeWidgetItem]) -> str:
+        """Return rows as lines of name, tab, value: what a spreadsheet takes."""
+        return "\n".join(
+            "\t".join(item.text(column).replace("\n", " = ") for column in (0, 1)).rstrip()
+            for item in items
+        )
+
+    def copy_selected(self) -> None:
+        """Put the selected rows on the clipboard."""
+        items = self.selectedItems()
+        if items:
+            QGuiApplication.clipboard().setText(self.rows_text(items))
+
+    def copy_all(self) -> None:
+        """Put all rows on the clipboard, the folded ones too."""
+        stated = [] if self._stated is None else self._stated.takeChildren()
+        QGuiApplication.clipboard().setText(self.rows_text([*self._facts, *stated]))
+        if self._stated is not None:
+            self._stated.addChildren(stated)
+
+    def _ask(self, place: QPoint) -> None:
+        if not self.topLevelItemCount():
+            return
+        menu = QMenu(self)
+        menu.addAction("Copy", self.copy_selected).setEnabled(bool(self.selectedItems()))
+        menu.addAction("Copy all", self.copy_all)
+        menu.exec(self.viewport().mapToGlobal(place))
+
+
+def _item(name: str, value: str) -> QTreeWidgetItem:
+    item = QTreeWidgetItem([name, value])
+    item.setToolTip(0, name)
+    item.setToolTip(1, value)
+    item.setTextAlignment(0, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+    return item
