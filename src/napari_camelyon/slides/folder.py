@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from napari_camelyon.errors import SlideError
-from napari_camelyon.slides.slide import is_slide
+from napari_camelyon.slides.source import is_slide
 
 __all__ = ["find_slides"]
 

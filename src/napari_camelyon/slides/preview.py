@@ -54,8 +54,7 @@ def read_preview(path: Path | str, max_px: int) -> Preview:
     """
     path = Path(path)
     try:
-        # Trying out the direct decoder would cost more than the few tiles that are read here.
-        with open_slide(path, backend="openslide") as slide:
+        with open_slide(path) as slide:
             try:
                 picture, problem = overview(slide, max_px), ""
             except SlideError as error:
