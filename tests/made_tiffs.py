@@ -212,7 +212,6 @@ PLAIN = {
     "BigTIFF": {"compression": "deflate", "bigtiff": True},
     "planes apart": {"compression": "lzw", "planarconfig": "separate"},
     "JPEG, planes apart": {"compression": "jpeg", "planarconfig": "separate"},
-    "big-endian": {"compression": "deflate", "byteorder": ">"},
 }
 GREY = {
     "grey": {"compression": "lzw", "photometric": "minisblack"},
@@ -263,6 +262,8 @@ def unknown_to_openslide(kind: str, path: Path, pixels: Pixels) -> tuple[Path, P
         return ome(path, pixels, tile=None), pixels
     if kind == "JPEG 2000":
         return generic(path, pixels, compression="jpeg2000"), pixels
+    if kind == "big-endian":
+        return generic(path, pixels, compression="deflate", byteorder=">"), pixels
     if kind == "strips":
         return generic(path, pixels, 1, tile=None, compression="lzw", rowsperstrip=16), pixels
     if kind == "one strip":
@@ -277,6 +278,7 @@ UNKNOWN_TO_OPENSLIDE = [
     "OME, grey",
     "OME in strips",
     "JPEG 2000",
+    "big-endian",
     "strips",
     "one strip",
     "pyramid in strips",

@@ -19,7 +19,7 @@ from napari_camelyon.slides.tiff_source import find_images
 from napari_camelyon.slides.tiff_tiles import UnsupportedTiffError
 
 DRIVER = Path(__file__).with_name("fuzz_tiffs.py")
-CASES = 520
+CASES = 390
 
 
 def test_hundreds_of_damaged_files_give_pixels_or_a_sentence(tmp_path):
@@ -77,9 +77,9 @@ def tile(side: int, count: int = 1, place: int = 8, size: int = 16) -> list[tupl
 
 HOSTILE = {
     "a tile of 100 GB": (tiff(*rgb(200_000, 200_000), *tile(200_000)), "tiles measure 200000"),
-    "10^9 tiles": (tiff(*rgb(2**24, 2**24), *tile(512, 2**30)), "should list 1073741824 tiles"),
-    "2^62 pixels": (tiff(*rgb(2**31 - 1, 2**31 - 1), *tile(16)), "should list"),
-    "no pixels": (tiff(*rgb(0, 0), *tile(16)), "no size"),
+    "10^9 tiles": (tiff(*rgb(2**20, 2**20), *tile(32, 2**30)), "should list 1073741824 tiles"),
+    "2^62 pixels": (tiff(*rgb(2**31 - 1, 2**31 - 1), *tile(16)), "a size of"),
+    "no pixels": (tiff(*rgb(0, 0), *tile(16)), "a size of 0 × 0"),
     "a strip of 100 GB": (
         tiff(*rgb(180_000, 180_000), (273, 4, 1, 8), (279, 4, 1, 16)),
         "strips instead of tiles",

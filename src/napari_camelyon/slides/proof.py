@@ -104,19 +104,19 @@ def is_source_proven(source: TiffSource, seen: OpenSlideBackend | None) -> bool:
     def compare() -> int | None:
         rng = np.random.default_rng(int(fingerprint[:8], 16))
         by_openslide = seen is not None and _size(seen.levels[0]) == _size(source.levels[0])
-        worst = _worst([])
+        found = []
         if seen is not None and by_openslide:
-            worst = _difference_from_openslide(seen, source, 0, rng)
-        first = 1 if by_openslide else 0
+            found.append(_difference_from_openslide(seen, source, 0, rng))
+        first = len(found)
         try:
             with _quiet_tifffile(), tifffile.TiffFile(source.path) as tif:
-                found = [
+                found.extend(
                     _difference_from_tifffile(tif, page, source, first + number, rng)
                     for number, page in enumerate(source.pages[first:])
-                ]
+                )
         except _TIFFFILE_ERRORS:
             return 255
-        return _worst([worst, *found])
+        return _of_all_levels(found)
 
     return _verdict("tifffile", fingerprint, compare)
 
@@ -132,7 +132,7 @@ def largest_difference(slow: OpenSlideBackend, fast: _Direct, *, seed: int = 0) 
     Returns
     -------
     int or None
-        None: nothing could be read.
+        None: nothing could be read of a level.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def largest_difference(slow: OpenSlideBackend, fast: _Direct, *, seed: int = 0) 
         One of them cannot read the file any more.
     """
     rng = np.random.default_rng(seed)
-    return _worst(
+    return _of_all_levels(
         [_difference_from_openslide(slow, fast, index, rng) for index in range(len(slow.levels))]
     )
 
@@ -283,6 +283,11 @@ def _beyond(expected: NDArray[np.float64], found: NDArray[np.float64], tolerance
 
 def _worst(differences: Sequence[int | None]) -> int | None:
     return max((each for each in differences if each is not None), default=None)
+
+
+def _of_all_levels(differences: Sequence[int | None]) -> int | None:
+    """Return the largest; None as long as one level is unknown."""
+    return None if None in differences else _worst(differences)
 
 
 def _shifted(pixels: NDArray[np.float64], by: float, axis: int) -> NDArray[np.float64]:

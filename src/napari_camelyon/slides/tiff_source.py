@@ -172,6 +172,8 @@ def _levels_of(image: OmeImage, directories: Sequence[Directory]) -> tuple[TiffP
 def _pyramid(directories: Sequence[Directory], index: int) -> tuple[TiffPage, ...]:
     """Return an image and its smaller copies: its sub-directories, else those that follow it."""
     base = directories[index]
+    if base.number(274, 1) != 1:
+        raise UnsupportedTiffError("it is stored turned or mirrored (its orientation is not 1)")
     levels = [tiff_page(base)]
     for directory in base.children or _reduced(directories[index + 1 :]):
         try:
