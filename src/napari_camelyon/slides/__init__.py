@@ -1,5 +1,12 @@
 """Slides: opening them, where their pixels lie, and their pixels at any size."""
 
+from napari_camelyon.slides.alignment import (
+    LevelOffset,
+    alignment_error,
+    alignment_sentences,
+    alignment_verdict,
+    measure_alignment,
+)
 from napari_camelyon.slides.colour import ColourTransform, colour_transform, to_srgb
 from napari_camelyon.slides.describe import describe
 from napari_camelyon.slides.kept_mpp import forget_mpp, keep_mpp
@@ -19,7 +26,11 @@ from napari_camelyon.slides.writer import write_slide
 __all__ = [
     "ColourTransform",
     "Level",
+    "LevelOffset",
     "Slide",
+    "alignment_error",
+    "alignment_sentences",
+    "alignment_verdict",
     "choose_level",
     "colour_transform",
     "dask_levels",
@@ -28,6 +39,7 @@ __all__ = [
     "is_slide",
     "keep_mpp",
     "layer_data",
+    "measure_alignment",
     "mpp_hint",
     "open_slide",
     "read_downsampled",
