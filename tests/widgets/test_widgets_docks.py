@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 from napari.layers import Image, Shapes
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QInputDialog
 
@@ -240,7 +241,8 @@ def test_unknown_pixel_size_is_asked_for_and_layers_take_it_on(
     docked, tissue_slide, qtbot, monkeypatch
 ):
     viewer, inference, _ = docked
-    open_paths(viewer, [tissue_slide("nompp", mark_px=512, mpp=None)])
+    path = tissue_slide("nompp", mark_px=512, mpp=None)
+    open_paths(viewer, [path])
     view = patient_view(viewer)
     monkeypatch.setattr(QInputDialog, "getDouble", lambda *_a, **_k: (0.0, False))
     inference.run_shown()
@@ -252,6 +254,22 @@ def test_unknown_pixel_size_is_asked_for_and_layers_take_it_on(
     drawn = [layer for layer in viewer.layers if layer.name != "tumour probability"]
     assert {tuple(layer.scale) for layer in drawn} == {(0.5, 0.5)}
     assert view.nodes["nompp"].result.node_class == "micro"
+    view.remove("nompp")
+    assert view.open_slide(path).slide.mpp == (0.5, 0.5), "asked for once"
+
+
+def test_a_pixel_size_that_cannot_be_kept_is_used_and_said(docked, tissue_slide, tmp_path):
+    viewer, _, _ = docked
+    path = tissue_slide("nompp", mpp=None)
+    # What a newer version wrote is left alone.
+    path.with_name("nompp.tif.camelyon.json").write_text('{"schema_version": 99}')
+    open_paths(viewer, [path])
+    told = len(notification_manager.records)
+    patient_view(viewer).set_mpp("nompp", 0.5)
+    assert patient_view(viewer).nodes["nompp"].slide.mpp == (0.5, 0.5)
+    assert tuple(viewer.layers[0].scale) == (0.5, 0.5)
+    notes = [str(note.message) for note in notification_manager.records[told:]]
+    assert any("cannot be kept" in note and "newer" in note for note in notes)
 
 
 def test_a_model_that_does_not_load_is_explained_in_the_dock(docked, tissue_slide, qtbot, tmp_path):

@@ -1,9 +1,12 @@
 """How results look in a terminal."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["DISCLAIMER", "aligned", "duration", "pixel_size", "slide_lines"]
+if TYPE_CHECKING:
+    from napari_camelyon.slides import LevelOffset
+
+__all__ = ["DISCLAIMER", "aligned", "alignment_lines", "duration", "pixel_size", "slide_lines"]
 
 DISCLAIMER = "Research software, not a medical device."
 
@@ -71,6 +74,32 @@ def slide_lines(facts: Mapping[str, Any]) -> list[str]:
             _pair(level["downsample_x"], level["downsample_y"]),
         )
         for index, level in enumerate(facts["levels"])
+    ]
+    return [*lines, "", *aligned(header, rows, right=header)]
+
+
+def alignment_lines(offsets: "Sequence[LevelOffset]") -> list[str]:
+    """Return what `slides.alignment_error` found, for people: the verdict, and a table."""
+    from napari_camelyon.slides import alignment_verdict
+
+    lines = [f"alignment: {alignment_verdict(offsets)}"]
+    if not offsets:
+        return lines
+    header = ("level", "right px", "down px", "spread px", "places")
+    rows = [
+        (
+            str(offset.level),
+            *(
+                "–" if value is None else f"{value:{sign}.2f}"
+                for value, sign in (
+                    (offset.x_px, "+"),
+                    (offset.y_px, "+"),
+                    (offset.spread_px, ""),
+                )
+            ),
+            str(offset.places),
+        )
+        for offset in offsets
     ]
     return [*lines, "", *aligned(header, rows, right=header)]
 

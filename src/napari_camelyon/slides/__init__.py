@@ -1,5 +1,12 @@
 """Slides: opening them, where their pixels lie, and their pixels at any size."""
 
+from napari_camelyon.slides.alignment import (
+    LevelOffset,
+    alignment_error,
+    alignment_sentences,
+    alignment_verdict,
+    measure_alignment,
+)
 from napari_camelyon.slides.colour import ColourTransform, colour_transform, to_srgb
 from napari_camelyon.slides.describe import describe
 from napari_camelyon.slides.folder import find_slides
@@ -24,9 +31,13 @@ __all__ = [
     "ColourTransform",
     "Damage",
     "Level",
+    "LevelOffset",
     "Preview",
     "Slide",
     "SlideStream",
+    "alignment_error",
+    "alignment_sentences",
+    "alignment_verdict",
     "choose_level",
     "colour_transform",
     "dask_levels",
@@ -36,6 +47,7 @@ __all__ = [
     "is_slide",
     "keep_mpp",
     "layer_data",
+    "measure_alignment",
     "mpp_hint",
     "open_slide",
     "overview",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     # A slide makes its thumbnail with this module.
     from napari_camelyon.slides.slide import Damage, Slide
 
-__all__ = ["choose_level", "read_downsampled", "read_resampled", "resize_box"]
+__all__ = ["area_means", "choose_level", "read_downsampled", "read_resampled", "resize_box"]
 
 _PIXELS_AT_ONCE = 1 << 24
 """Most pixels of the file read in one piece: 48 MiB as RGB, whatever the file's pyramid lacks."""
@@ -242,6 +242,22 @@ def _resize(
         turned = (across @ upright).reshape(out_width, -1, 3).swapaxes(0, 1)
         result[first : first + step] = turned + 0.5
     return result
+
+
+def area_means(
+    values: NDArray[np.float32],
+    box: tuple[float, float, float, float],
+    out_width: int,
+    out_height: int,
+) -> NDArray[np.float32]:
+    """Shrink a part of a grey image to the exact means over its areas, unrounded.
+
+    As `resize_box`, for float32 of shape (rows, columns).
+    """
+    rows, columns = values.shape
+    down = _weights(box[1], box[3], out_height, rows)
+    across = _weights(box[0], box[2], out_width, columns)
+    return np.asarray((across @ (down @ values).T).T)
 
 
 @functools.lru_cache(maxsize=64)

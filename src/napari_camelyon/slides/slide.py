@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import DamagedSlideError, MissingMppError, SlideError
 from napari_camelyon.geometry import Mpp, nearest_level_pixel
+from napari_camelyon.slides import alignment
 from napari_camelyon.slides.kept_mpp import find_kept_mpp
 from napari_camelyon.slides.levels import LONGEST_SIDE_PX, Level, true_levels
 from napari_camelyon.slides.mpp import KeptMpp, choose_mpp, mpp_hint
@@ -397,6 +398,10 @@ class Slide:
             max(1, round(self.width_px / shrink)),
             max(1, round(self.height_px / shrink)),
         )
+
+    def alignment_error(self) -> tuple[alignment.LevelOffset, ...]:
+        """Measure how far each coarser level lies from level 0; see `slides.alignment`."""
+        return alignment.alignment_error(self)
 
     def associated(self, name: str) -> NDArray[np.uint8]:
         """Return an image that came with the slide, such as its label.

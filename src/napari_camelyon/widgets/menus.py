@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.widgets.alignment_check import AlignmentCheck
 from napari_camelyon.widgets.opening import open_paths
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.reader_settings import (
@@ -23,7 +24,12 @@ from napari_camelyon.widgets.reader_settings import (
     set_default_reader,
 )
 
-__all__ = ["default_reader_dialog", "open_slide_dialog", "save_annotations_dialog"]
+__all__ = [
+    "check_alignment",
+    "default_reader_dialog",
+    "open_slide_dialog",
+    "save_annotations_dialog",
+]
 
 _FILES = (
     "Slides and annotations (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.bif *.vms *.vmu *.dcm "
@@ -53,6 +59,18 @@ def save_annotations_dialog(viewer: Viewer) -> None:
         show_error(str(error))
     else:
         show_info(f"Saved {name}")
+
+
+def check_alignment(viewer: Viewer) -> None:
+    """Measure whether the levels of the shown slide lie on each other, and show the result."""
+    node = patient_view(viewer).shown_node
+    window = viewer.window._qt_window
+    if node is None:
+        show_info("Open a slide first: File ▸ Open File(s), or drop it on the window.")
+    elif any(check.is_running for check in window.findChildren(AlignmentCheck)):
+        show_info("A slide is being checked already.")
+    else:
+        AlignmentCheck(window, node.slide)
 
 
 def default_reader_dialog(viewer: Viewer) -> None:

@@ -13,16 +13,17 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Layer
+from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from psygnal import Signal
 
 from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, layer_data
 from napari_camelyon.annotations import write as write_annotations
 from napari_camelyon.cohort import read_prediction, write_patient, write_slide_results
-from napari_camelyon.errors import AnnotationError, ResultError
+from napari_camelyon.errors import AnnotationError, FileWriteError, ResultError
 from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
-from napari_camelyon.slides import Slide, open_slide
+from napari_camelyon.slides import Slide, keep_mpp, open_slide
 from napari_camelyon.staging import (
     Lesion,
     NodeResult,
@@ -188,10 +189,22 @@ class PatientView:
                 keep_outlines_readable(self.viewer)
 
     def set_mpp(self, name: str, mpp: float) -> None:
-        """Give a slide the pixel size that its file does not tell; its layers take on the scale."""
+        """Give a slide the pixel size that its file does not tell, and keep it for the next time.
+
+        Its layers take on the scale. Where it cannot be kept that is said, and it is used all the
+        same. Raises `SlideError` for a size that cannot be right.
+        """
         node = self.nodes[name]
         # The layer goes on reading through the slide that it was made of.
-        node.slide = open_slide(node.slide.path, mpp=mpp)
+        slide = open_slide(node.slide.path, mpp=mpp)
+        try:
+            keep_mpp(slide, mpp)
+        except (FileWriteError, ResultError) as error:
+            show_error(f"The pixel size holds until {name} is closed: it cannot be kept. {error}")
+        else:
+            slide.close()
+            slide = open_slide(node.slide.path)
+        node.slide = slide
         for layer in (*node.put_away, *_layers_of(self.viewer, name)):
             _assign_to_slide(layer, node.slide)
         if self.shown == name:
