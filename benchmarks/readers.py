@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,9 +13,19 @@ from numpy.typing import NDArray
 from napari_camelyon.geometry import Grid
 from napari_camelyon.inference.patches import read_block
 from napari_camelyon.slides import open_slide
+from napari_camelyon.slides.slide import Backend
 from napari_camelyon.slides.tile_cache import shared_cache
 
-__all__ = ["BARE", "OPENSLIDE", "OURS", "PEERS", "Opened", "Reader", "installed_version"]
+__all__ = [
+    "BARE",
+    "OPENSLIDE",
+    "OURS",
+    "OURS_THROUGH_OPENSLIDE",
+    "PEERS",
+    "Opened",
+    "Reader",
+    "installed_version",
+]
 
 Read = Callable[[int, int, int, int], NDArray[np.uint8]]
 """``read(x_px, y_px, width_px, height_px)`` gives uint8 (height, width, 3); any thread may."""
@@ -58,9 +69,9 @@ def installed_version(reader: Reader) -> str | None:
         return None
 
 
-def _open_ours(path: Path, cache_bytes: int) -> Opened:
+def _open_ours(path: Path, cache_bytes: int, backend: Backend = "auto") -> Opened:
     shared_cache().most_bytes = cache_bytes
-    slide = open_slide(path)
+    slide = open_slide(path, backend=backend)
 
     def read_patches(grid: Grid, cells: NDArray[np.int64]) -> NDArray[np.uint8]:
         return read_block(slide, grid, cells, grid.patch_width_px)
@@ -129,6 +140,8 @@ def _open_bare(path: Path, cache_bytes: int) -> Opened:  # noqa: ARG001 - it has
 
 
 OURS = Reader("napari-camelyon", _open_ours)
+OURS_THROUGH_OPENSLIDE = Reader(OURS.name, partial(_open_ours, backend="openslide"))
+"""As for every format that is no TIFF."""
 OPENSLIDE = Reader("openslide-python", _open_openslide)
 BARE = Reader("bare decoder", _open_bare)
 PEERS = (

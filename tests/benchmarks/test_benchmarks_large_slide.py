@@ -1,9 +1,5 @@
 """The large slide whose tiles repeat: a true pyramid, and the same to every reader."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import openslide
 import pytest
@@ -16,16 +12,6 @@ SIZE_PX = (47 * TILE_PX, 35 * TILE_PX)  # three levels; the coarser ones end wit
 
 
 @pytest.fixture(scope="module")
-def large_slide():
-    path = Path(__file__).parents[2] / "benchmarks" / "large_slide.py"
-    spec = importlib.util.spec_from_file_location("large_slide", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def repeated():
     noise = np.random.default_rng(4).integers(0, 256, (3, 2, 16, 16, 3), dtype=np.uint8)
     # Coarse squares, which JPEG keeps well enough to tell tiles apart.
@@ -33,12 +19,12 @@ def repeated():
     return np.concatenate(np.concatenate(squares, axis=1), axis=1)
 
 
-@pytest.fixture(scope="module", params=[1.0, 0.4])
-def written(large_slide, repeated, tmp_path_factory, request):
-    path = tmp_path_factory.mktemp("large") / "large.tif"
-    large_slide.write_large_slide(
-        path, *SIZE_PX, tile_px=TILE_PX, pixels=repeated, tissue_share=request.param
-    )
+@pytest.fixture(params=[1.0, 0.4])
+def written(repeated, tmp_path, request):
+    from large_slide import write_large_slide
+
+    path = tmp_path / "large.tif"
+    write_large_slide(path, *SIZE_PX, tile_px=TILE_PX, pixels=repeated, tissue_share=request.param)
     return path, request.param
 
 
