@@ -42,7 +42,7 @@ def main() -> None:
 
 def walk(seed: int, out: Path) -> None:
     """Open, run, look at a lesion, stage; a picture of the window at each step."""
-    from napari_camelyon.cli.window import docked_viewer
+    from napari_camelyon.cli.window import bring_to_front, docked_viewer
     from napari_camelyon.synthetic import cached_patient, outlines_of, plan_patient
     from napari_camelyon.widgets.opening import open_paths
     from napari_camelyon.widgets.patient_view import patient_view
@@ -61,6 +61,7 @@ def walk(seed: int, out: Path) -> None:
     wait(1500)
     take(viewer, out / "slide.webp")
 
+    bring_to_front(dock)
     film = Film(viewer)
     dock.run_all()
     until(lambda: share_done(view, macro) > 0.5 or dock.is_idle)

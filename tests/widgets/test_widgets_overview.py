@@ -154,7 +154,7 @@ def test_it_follows_slide_and_window_and_stays_folded(
     assert minimap.width() > wide
     with_other = minimap.seen_box()
     assert with_other is not None
-    assert minimap._picture_of.stem == "other"
+    assert minimap._slide.name == "other"
 
     viewer.dims.ndisplay = 3
     assert not minimap.isVisible()
@@ -162,7 +162,7 @@ def test_it_follows_slide_and_window_and_stays_folded(
     assert minimap.isVisible()
     view = patient_view(viewer)
     view.remove("other")
-    assert minimap._picture_of.stem == "marked"
+    assert minimap._slide.name == "marked"
     viewer.layers.clear()  # by the person, in the list of layers
     assert not minimap.isVisible()
     view.remove("marked")

@@ -66,7 +66,7 @@ def _film(paths: list[Path], out: Path | None) -> None:
     """Walk the whole way in the window; save screenshots to `out`, or stay open without it."""
     import napari
 
-    from napari_camelyon.cli.window import docked_viewer
+    from napari_camelyon.cli.window import bring_to_front, docked_viewer
     from napari_camelyon.synthetic import outlines_of
     from napari_camelyon.widgets.opening import open_paths
     from napari_camelyon.widgets.patient_view import patient_view
@@ -81,6 +81,7 @@ def _film(paths: list[Path], out: Path | None) -> None:
     view.show(largest)  # on it one sees best how a heatmap grows, so it comes first
     viewer.reset_view()
     _rest(shots, "1-slides-opened")
+    bring_to_front(inference_dock)
     inference_dock.run_all()
     if _wait(viewer, lambda: _share_done(view, largest) > 0.5 or inference_dock.is_idle):
         _rest(shots, "2-heatmap-grows")

@@ -13,11 +13,12 @@ from napari_camelyon.errors import CamelyonError
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
 
     from napari_camelyon.widgets.inference_dock import InferenceDock
     from napari_camelyon.widgets.pn_dock import StageDock
 
-__all__ = ["docked_viewer", "has_display", "open_window"]
+__all__ = ["bring_to_front", "docked_viewer", "has_display", "open_window"]
 
 
 def has_display() -> bool:
@@ -52,6 +53,15 @@ def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDo
 
     QTimer.singleShot(0, arrange)
     return viewer, inference_dock, stage_dock
+
+
+def bring_to_front(dock: "QWidget") -> None:
+    """Show a dock of ours before the tabs beside it."""
+    from qtpy.QtWidgets import QDockWidget
+
+    holder = dock.parent()
+    if isinstance(holder, QDockWidget):
+        holder.raise_()
 
 
 def open_window(paths: Sequence[Path], *, mpp: float | None = None) -> None:

@@ -4,8 +4,6 @@ It is a child of the canvas widget (see `napari_compat.canvas_widget`). It moves
 the camera, and is drawn anew by the camera's events, with the finished picture and a few lines.
 """
 
-from pathlib import Path
-
 import numpy as np
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -69,16 +67,16 @@ class Minimap(QWidget):
         super().__init__(self._canvas)
         self._view = patient_view(viewer)
         self.folded = False
-        self._picture_of: Path | None = None
+        self._slide: Slide | None = None
         self._picture: QImage | None = None
         self._drawn: QPixmap | None = None
         self._grabbed: NDArray[np.float64] | None = None
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)  # nothing below is drawn for it
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setCursor(Qt.CursorShape.ArrowCursor)  # the canvas may show a brush, or none
         self.setToolTip("Click or drag to move, wheel to zoom")
         self.fold_button = QToolButton(self)
         self.fold_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.fold_button.setCursor(Qt.CursorShape.ArrowCursor)
         self.fold_button.setStyleSheet(
             "QToolButton { border: none; background: transparent; color: #e1e5ec; padding: 0; }"
             "QToolButton:hover { background: rgba(255, 255, 255, 50); border-radius: 3px; }"
@@ -191,7 +189,7 @@ class Minimap(QWidget):
         if watched is self._canvas and event.type() == QEvent.Type.Resize:
             self._arrange()
         elif watched is not self._canvas and event.type() == QEvent.Type.Close:
-            self._picture_of = None  # a picture that still comes is of no use
+            self._slide = None  # a picture that still comes is of no use
             QThreadPool.globalInstance().waitForDone(10_000)
         return super().eventFilter(watched, event)
 
@@ -204,10 +202,12 @@ class Minimap(QWidget):
         if node is None or self._layer() is None:
             self.hide()
             if node is None:
-                self._picture_of = self._picture = self._drawn = None
+                self._slide = self._picture = self._drawn = None
             return
-        if self._picture_of != node.slide.path:
-            self._picture_of, self._picture, self._drawn = node.slide.path, None, None
+        if self._slide is not node.slide:
+            if self._slide is None or self._slide.path != node.slide.path:
+                self._picture = None  # it stays where only the pixel size was set
+            self._slide = node.slide
             self._read(node.slide)
         self._arrange()
         self.show()
@@ -220,9 +220,9 @@ class Minimap(QWidget):
         worker.returned.connect(self._on_read)
         worker.start()
 
-    def _on_read(self, read: tuple[Path, QImage | None]) -> None:
-        path, picture = read
-        if path == self._picture_of:  # else another slide is shown by now
+    def _on_read(self, read: tuple[Slide, QImage | None]) -> None:
+        slide, picture = read
+        if slide is self._slide:  # else another one is shown by now
             self._picture, self._drawn = picture, None
             self.update()
 
@@ -343,9 +343,9 @@ def _to_data(layer: Image, world: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(layer.world_to_data(world))[-2:]
 
 
-def _read_overview(slide: Slide, max_px: int) -> tuple[Path, QImage | None]:
+def _read_overview(slide: Slide, max_px: int) -> tuple[Slide, QImage | None]:
     """Read in the worker's thread; a slide that was closed or is damaged has no picture."""
     try:
-        return slide.path, to_qimage(overview(slide, max_px))
+        return slide, to_qimage(overview(slide, max_px))
     except SlideError:
-        return slide.path, None
+        return slide, None

@@ -258,7 +258,7 @@ class SlideDock(QWidget):
         self.pages.setVisible(True)  # also where there is nothing but this note
         self.pages.setCurrentIndex(0)
 
-    def _on_backend(self, found: tuple[Slide, str | None]) -> None:
+    def _on_backend(self, found: tuple[Slide, str]) -> None:
         slide, backend = found
         node = self._view.shown_node
         if node is not None and node.slide is slide:
@@ -303,12 +303,12 @@ def _in_thread(
     worker.start()
 
 
-def _backend_of(slide: Slide) -> tuple[Slide, str | None]:
+def _backend_of(slide: Slide) -> tuple[Slide, str]:
     """Find out, in the worker's thread, what reads the slide: it may have to be tried out."""
     try:
         return slide, slide.backend
-    except SlideError:
-        return slide, None
+    except SlideError as error:
+        return slide, f"unknown: {error}"
 
 
 def _look_beside(path: Path) -> tuple[Path, Beside]:

@@ -1,8 +1,16 @@
 """What is known of a slide, as a small table from which a person can copy."""
 
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtGui import QGuiApplication, QKeySequence, QShortcut
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTreeWidget, QTreeWidgetItem
+from qtpy.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRect, QSize, Qt
+from qtpy.QtGui import QGuiApplication, QKeySequence, QResizeEvent, QShortcut
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QMenu,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTreeWidget,
+    QTreeWidgetItem,
+)
 
 from napari_camelyon.slides import Slide
 
@@ -21,7 +29,8 @@ def fact_rows(slide: Slide, backend: str | None) -> list[tuple[str, str]]:
     ----------
     slide : Slide
     backend : str or None
-        `Slide.backend`; None while it is being found out, which may read from the file.
+        `Slide.backend`, or why it is unknown; None while it is being found out, which may read
+        from the file.
     """
     size = f"{slide.width_px:,} × {slide.height_px:,} px"
     if slide.mpp is None:
@@ -41,7 +50,7 @@ def fact_rows(slide: Slide, backend: str | None) -> list[tuple[str, str]]:
         ("Format", slide.vendor),
         ("Levels", levels),
         ("Tiles", f"{slide.tile_px} px"),
-        ("Read by", "…" if backend is None else _READERS[backend]),
+        ("Read by", "…" if backend is None else _READERS.get(backend, backend)),
         ("File", str(slide.path)),
     ]
 
@@ -63,7 +72,10 @@ class FactsTable(QTreeWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.header().setStretchLastSection(True)
-        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
+        self.itemExpanded.connect(self._fit_names)
+        self.itemCollapsed.connect(self._fit_names)
+        self.setItemDelegate(_Wrapping(self))
         # Otherwise rows keep the height that their text had in a column of another width.
         self.header().sectionResized.connect(lambda *_: self.scheduleDelayedItemsLayout())
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -87,6 +99,20 @@ class FactsTable(QTreeWidget):
         self.addTopLevelItems([*self._facts, self._stated])
         self._stated.setFirstColumnSpanned(True)
         self._stated.setExpanded(unfolded)
+        self._fit_names()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Share the width anew between names and values."""
+        super().resizeEvent(event)
+        self._fit_names()
+
+    def _fit_names(self, _item: QTreeWidgetItem | None = None) -> None:
+        """Give names what the short ones need; where the file's long ones show, half the width."""
+        names = [item.text(0) for item in self._facts]
+        needed = max((self.fontMetrics().horizontalAdvance(name) for name in names), default=0)
+        unfolded = self._stated is not None and self._stated.isExpanded()
+        half = self.viewport().width() // 2
+        self.setColumnWidth(0, half if unfolded else needed + self.indentation() + 12)
 
     def rows_text(self, items: list[QTreeWidgetItem]) -> str:
         """Return rows as lines of name, tab, value: what a spreadsheet takes."""
@@ -115,6 +141,24 @@ class FactsTable(QTreeWidget):
         menu.addAction("Copy", self.copy_selected).setEnabled(bool(self.selectedItems()))
         menu.addAction("Copy all", self.copy_all)
         menu.exec(self.viewport().mapToGlobal(place))
+
+
+class _Wrapping(QStyledItemDelegate):
+    """Makes rows as high as their wrapped text; a tree by itself reckons with one line."""
+
+    def __init__(self, tree: QTreeWidget) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def sizeHint(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> QSize:
+        """Return the size that a cell needs at the present width of its column."""
+        narrow = QStyleOptionViewItem(option)
+        indented = self._tree.indentation() * (2 if index.parent().isValid() else 1)
+        width = self._tree.columnWidth(index.column()) - (indented if index.column() == 0 else 0)
+        narrow.rect = QRect(0, 0, max(width, 1), 1)  # an empty one is not looked at
+        return super().sizeHint(narrow, index)
 
 
 def _item(name: str, value: str) -> QTreeWidgetItem:

@@ -74,7 +74,7 @@ class SlideList(QListWidget):
         self._in_sight_first.timeout.connect(self._order_waiting)
         self.verticalScrollBar().valueChanged.connect(lambda _value: self._in_sight_first.start())
         self._view.nodes_changed.connect(self._list)
-        self._view.shown_changed.connect(self._mark)
+        self._view.shown_changed.connect(self._show_shown)
         main_window(viewer).installEventFilter(self)
         self._list()
 
@@ -123,15 +123,21 @@ class SlideList(QListWidget):
                     del self._glances[path]  # the file is another one by now
             if present in self._items:
                 self.setCurrentItem(self._items[present])
-        self._mark()
+        self._show_shown()
         self._order_waiting()
+
+    def _show_shown(self) -> None:
+        self._mark()
+        shown = self._view.shown_node
+        if shown is not None and shown.slide.path in self._items:
+            self.scrollToItem(self._items[shown.slide.path])
 
     def _mark(self) -> None:
         for path in self._items:
             self._show_item(path)
 
     def _show_item(self, path: Path) -> None:
-        """Show what is known of a slide; in bold the one in the window."""
+        """Show what is known of a slide; open ones have a dot, the one in the window is bold."""
         item, glance = self._items[path], self._glances.get(path)
         shown = self._view.shown_node
         font = item.font()
@@ -140,9 +146,10 @@ class SlideList(QListWidget):
         name = path.name if path.is_dir() else path.stem
         opened = any(path == node.slide.path for node in self._view.nodes.values())
         facts = "…" if glance is None else glance.facts
-        item.setText(f"{name}\n{facts}{' · open' if opened else ''}")
+        item.setText(f"{'● ' if opened else ''}{name}\n{facts}")
         item.setIcon(self._no_picture if glance is None else glance.icon)
-        item.setToolTip((glance is not None and glance.problem) or str(path))
+        where = f"{path}{', open' if opened else ''}"
+        item.setToolTip(where if glance is None or not glance.problem else glance.problem)
 
     # -- reading the pictures -------------------------------------------------------------------
 
@@ -224,8 +231,12 @@ def _facts(preview: Preview) -> str:
         return "cannot be opened"
     if preview.problem:
         return "cannot be read"
-    size = f"{preview.width_px:,} × {preview.height_px:,} px"
-    return size if preview.mpp is None else f"{size} · {preview.mpp[0]:.3g} µm/px"
+    if preview.mpp is None:
+        return f"{preview.width_px:,} × {preview.height_px:,} px"
+    x, y = preview.mpp
+    return (
+        f"{preview.width_px * x / 1000:.1f} × {preview.height_px * y / 1000:.1f} mm · {x:.3g} µm/px"
+    )
 
 
 def _square(colour: QColor) -> QIcon:
