@@ -9,7 +9,7 @@ from napari_camelyon.geometry import world_placement
 from napari_camelyon.slides.lazy import dask_levels
 from napari_camelyon.slides.slide import Slide
 
-__all__ = ["layer_data"]
+__all__ = ["DamageNotice", "layer_data"]
 
 
 def layer_data(
@@ -60,6 +60,7 @@ class DamageNotice:
         return len(self._told)
 
     def __call__(self, error: SlideError) -> None:
+        """Take in the error of one part; any thread may call."""
         with self._lock:
             is_first = not self._told
             self._told.add(str(error))

@@ -36,7 +36,12 @@ from napari_camelyon.tissue import PatchGrid
 from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
 from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
-from napari_camelyon.widgets.slide_layer import show_whole_slide, slide_layer, stream_slide
+from napari_camelyon.widgets.slide_layer import (
+    SlideDisplay,
+    show_whole_slide,
+    slide_layer,
+    stream_slide,
+)
 
 __all__ = ["NodeView", "PatientView", "patient_view"]
 
@@ -215,6 +220,13 @@ class PatientView:
     def shown_node(self) -> NodeView | None:
         """The node whose slide is in the viewer."""
         return self.nodes.get(self.shown) if self.shown else None
+
+    def display(self, name: str) -> SlideDisplay | None:
+        """Return what draws a slide; None if it is not in the viewer."""
+        for layer in _layers_of(self.viewer, name):
+            if "display" in _meta(layer):
+                return _meta(layer)["display"]
+        return None
 
     # -- results --------------------------------------------------------------------------------
 

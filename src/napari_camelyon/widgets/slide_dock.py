@@ -6,9 +6,10 @@ from typing import Any
 
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QUrl
+from qtpy.QtCore import QSignalBlocker, Qt, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QFrame,
     QHBoxLayout,
@@ -25,8 +26,7 @@ from superqt import QElidingLabel
 from superqt.utils import create_worker
 
 from napari_camelyon.cohort import Beside, FoundResults, found_beside
-from napari_camelyon.errors import CamelyonError, SlideError
-from napari_camelyon.slides import Slide
+from napari_camelyon.errors import CamelyonError
 from napari_camelyon.widgets.found_list import FoundList
 from napari_camelyon.widgets.label_image import LabelDialog
 from napari_camelyon.widgets.menus import open_slide_dialog
@@ -34,7 +34,7 @@ from napari_camelyon.widgets.minimap import show_minimap
 from napari_camelyon.widgets.opening import open_path
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp, mpp_of_file
-from napari_camelyon.widgets.slide_facts import FactsTable
+from napari_camelyon.widgets.slide_facts import FactsTable, Looked, look_up
 from napari_camelyon.widgets.slide_list import SlideList
 from napari_camelyon.widgets.style import disclaimer, note
 from napari_camelyon.widgets.zoom import ZoomBar, add_zoom_keys
@@ -55,6 +55,7 @@ class SlideDock(QWidget):
         super().__init__()
         self._view = patient_view(napari_viewer)
         self._looked_beside: Path | None = None
+        self._looked: Looked | None = None
         self.minimap = show_minimap(self._view.viewer)
         add_zoom_keys(self._view.viewer)
         self._build()
@@ -159,6 +160,8 @@ class SlideDock(QWidget):
         self._facts_tab = self.pages.addTab(self._facts_page(), "Properties")
         self.pages.setTabToolTip(self._found_tab, "Annotations and results beside the slide")
 
+        self.pages.currentChanged.connect(self._show_facts)
+
         layout = QVBoxLayout(self)
         layout.addLayout(opening)
         layout.addWidget(self.empty)
@@ -204,9 +207,16 @@ class SlideDock(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.mpp_button)
         buttons.addWidget(self.label_button)
+        self.profile_box = QCheckBox("Apply the scanner's colour profile")
+        self.profile_box.setToolTip(
+            "Shows the slide in the colours that the file says its scanner saw. For looking only: "
+            "models get the colours as they are stored."
+        )
+        self.profile_box.toggled.connect(self._apply_profile)
         page, layout = _page()
         layout.addWidget(self.name)
         layout.addWidget(self.facts, 1)
+        layout.addWidget(self.profile_box)
         layout.addLayout(buttons)
         return page
 
@@ -225,7 +235,8 @@ class SlideDock(QWidget):
             return
         self.name.setText(node.slide.name)
         self.facts.show_slide(node.slide)
-        _in_thread(_backend_of, node.slide, self._on_backend)
+        self.profile_box.hide()
+        _in_thread(look_up, node.slide, self._on_looked_up)
         self._show_pixel_size(node.slide.name)
         self.label_button.setVisible(bool(node.slide.associated_names))
         if self._looked_beside != node.slide.path:
@@ -258,11 +269,26 @@ class SlideDock(QWidget):
         self.pages.setVisible(True)  # also where there is nothing but this note
         self.pages.setCurrentIndex(0)
 
-    def _on_backend(self, found: tuple[Slide, str]) -> None:
-        slide, backend = found
-        node = self._view.shown_node
-        if node is not None and node.slide is slide:
-            self.facts.show_slide(slide, backend)
+    def _on_looked_up(self, looked: Looked) -> None:
+        self._looked = looked
+        self._show_facts()
+
+    def _show_facts(self, _tab: int = 0) -> None:
+        """Show what is known by now; parts of a slide may turn out damaged at any time."""
+        node, looked = self._view.shown_node, self._looked
+        if node is None or looked is None or node.slide is not looked.slide:
+            return
+        display = self._view.display(node.slide.name)
+        self.facts.show_slide(node.slide, looked, 0 if display is None else display.damaged)
+        self.profile_box.setVisible(looked.colour is not None and display is not None)
+        if display is not None:
+            with QSignalBlocker(self.profile_box):
+                self.profile_box.setChecked(display.colour is not None)
+
+    def _apply_profile(self, on: bool) -> None:
+        display = self._view.display(self._view.shown or "")
+        if display is not None and self._looked is not None:
+            display.show_in(self._looked.colour if on else None)
 
     def _on_beside(self, found: tuple[Path, Beside]) -> None:
         path, beside = found
@@ -301,14 +327,6 @@ def _in_thread(
     worker = create_worker(function, argument, _start_thread=False, _ignore_errors=True)
     worker.returned.connect(receive)
     worker.start()
-
-
-def _backend_of(slide: Slide) -> tuple[Slide, str]:
-    """Find out, in the worker's thread, what reads the slide: it may have to be tried out."""
-    try:
-        return slide, slide.backend
-    except SlideError as error:
-        return slide, f"unknown: {error}"
 
 
 def _look_beside(path: Path) -> tuple[Path, Beside]:

@@ -1,5 +1,7 @@
 """What is known of a slide, as a small table from which a person can copy."""
 
+from dataclasses import dataclass
+
 from qtpy.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRect, QSize, Qt
 from qtpy.QtGui import QGuiApplication, QKeySequence, QResizeEvent, QShortcut
 from qtpy.QtWidgets import (
@@ -12,25 +14,59 @@ from qtpy.QtWidgets import (
     QTreeWidgetItem,
 )
 
-from napari_camelyon.slides import Slide
+from napari_camelyon.errors import SlideError
+from napari_camelyon.slides import ColourTransform, Slide, colour_transform
 
-__all__ = ["FactsTable", "fact_rows"]
+__all__ = ["FactsTable", "Looked", "fact_rows", "look_up"]
 
 _READERS = {
     "tiff": "direct decoding of its tiles",
     "openslide": "OpenSlide",
+    "zarr": "zarr",
 }
 
 
-def fact_rows(slide: Slide, backend: str | None) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What of a slide has to be looked up, which may read from the file.
+
+    Attributes
+    ----------
+    slide : Slide
+    reader : str
+        What reads it, for people, or why nothing does.
+    colour : ColourTransform or None
+        By way of its colour profile, if it has a usable one.
+    colour_note : str
+        Of `slides.colour_transform`.
+    """
+
+    slide: Slide
+    reader: str
+    colour: ColourTransform | None = None
+    colour_note: str = "unknown"
+
+
+def look_up(slide: Slide) -> Looked:
+    """Look up what reads a slide and whether it has a colour profile; in a thread. Never raises."""
+    try:
+        return Looked(slide, _READERS[slide.backend], *colour_transform(slide))
+    except SlideError as error:
+        return Looked(slide, str(error))
+
+
+def fact_rows(
+    slide: Slide, looked: Looked | None = None, damaged: int = 0
+) -> list[tuple[str, str]]:
     """Return names and values for people.
 
     Parameters
     ----------
     slide : Slide
-    backend : str or None
-        `Slide.backend`, or why it is unknown; None while it is being found out, which may read
-        from the file.
+    looked : Looked or None
+        None while it is being looked up.
+    damaged : int
+        Tiles that could not be read so far.
     """
     size = f"{slide.width_px:,} × {slide.height_px:,} px"
     if slide.mpp is None:
@@ -50,7 +86,9 @@ def fact_rows(slide: Slide, backend: str | None) -> list[tuple[str, str]]:
         ("Format", slide.vendor),
         ("Levels", levels),
         ("Tiles", f"{slide.tile_px} px"),
-        ("Read by", "…" if backend is None else _READERS.get(backend, backend)),
+        ("Read by", "…" if looked is None else looked.reader),
+        ("Colours", "…" if looked is None else looked.colour_note),
+        *([("Damaged", f"{damaged} tile{'s' * (damaged != 1)} so far")] if damaged else []),
         ("File", str(slide.path)),
     ]
 
@@ -84,14 +122,16 @@ class FactsTable(QTreeWidget):
         copy.setContext(Qt.ShortcutContext.WidgetShortcut)
         copy.activated.connect(self.copy_selected)
 
-    def show_slide(self, slide: Slide | None, backend: str | None = None) -> None:
+    def show_slide(
+        self, slide: Slide | None, looked: Looked | None = None, damaged: int = 0
+    ) -> None:
         """Show a slide's facts, or nothing."""
         unfolded = self._stated is not None and self._stated.isExpanded()
         self.clear()
         self._facts, self._stated = [], None
         if slide is None:
             return
-        self._facts = [_item(name, value) for name, value in fact_rows(slide, backend)]
+        self._facts = [_item(name, value) for name, value in fact_rows(slide, looked, damaged)]
         self._stated = QTreeWidgetItem([f"All {len(slide.properties)} entries of the file"])
         self._stated.addChildren(
             [_item(name, value) for name, value in sorted(slide.properties.items())]

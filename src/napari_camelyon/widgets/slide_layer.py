@@ -1,6 +1,5 @@
 """A slide as an Image layer: placed in µm, with a scale bar, and fitted into the view."""
 
-from collections.abc import Callable
 from weakref import ref
 
 from napari.components.viewer_model import ViewerModel
@@ -9,9 +8,9 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
-from napari_camelyon.errors import SlideError
 from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.slides import ColourTransform, Slide, SlideStream, layer_data
+from napari_camelyon.slides.layer_data import DamageNotice
 from napari_camelyon.widgets.napari_compat import camera, scale_bar, show_instead
 
 __all__ = [
@@ -80,23 +79,38 @@ class SlideDisplay(QObject):
     Attributes
     ----------
     stream : SlideStream
+    colour : ColourTransform or None
+        What the colours go through; None where they are drawn as they are stored.
     """
 
     _arrived = Signal()
 
-    def __init__(
-        self, layer: Image, slide: Slide, on_damage: Callable[[SlideError], None] | None = None
-    ) -> None:
+    def __init__(self, layer: Image, slide: Slide, damage: DamageNotice) -> None:
         super().__init__()
         self._layer = ref(layer)
-        self._drawn, self._has_overview = 0, False
+        self._slide = slide
+        self._damage = damage
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self._redraw)
         self._arrived.connect(self._redraw_soon)
-        self._on_damage = on_damage
-        self.stream = SlideStream(slide, on_arrival=self._tell_arrival, on_damage=on_damage)
+        self.colour: ColourTransform | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._drawn, self._has_overview = 0, False
+        self.stream = SlideStream(
+            self._slide,
+            on_arrival=self._tell_arrival,
+            on_damage=self._damage,
+            colour=self.colour,
+        )
+
+    @property
+    def damaged(self) -> int:
+        """Tiles of the slide that could not be read so far."""
+        return self._damage.count
 
     @property
     def is_sharp(self) -> bool:
@@ -106,12 +120,8 @@ class SlideDisplay(QObject):
     def show_in(self, colour: ColourTransform | None) -> None:
         """Draw the slide in sRGB by way of its colour profile, or with None as it is stored."""
         self.stream.close()
-        self.stream = SlideStream(
-            self.stream.slide,
-            on_arrival=self._tell_arrival,
-            on_damage=self._on_damage,
-            colour=colour,
-        )
+        self.colour = colour
+        self._begin()
         self._redraw()
 
     def _tell_arrival(self) -> None:
