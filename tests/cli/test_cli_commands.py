@@ -1,6 +1,7 @@
 """The other commands: what they print, and what they refuse."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -57,6 +58,82 @@ def test_info_of_real_slides(command, shared_data):
     result = command("info", shared_data / "slides" / "CMU-1-Small-Region.svs")
     assert "2220 × 2967 px, 1.11 × 1.48 mm" in result.stdout
     assert "label, macro, thumbnail" in result.stdout
+
+
+def test_info_of_colours_and_what_reads(command, shared_data):
+    folder = shared_data / "slides"
+    plain = command("info", folder / "CMU-1-Small-Region.svs").stdout
+    assert "as stored; the file holds no colour profile" in plain
+    assert "read by       tiff" in plain
+    coloured = command("info", folder / "tcga-cr-7395-01a-01-ts1.svs").stdout
+    assert "colour profile is sRGB IEC61966-2.1, which is not applied" in coloured
+    facts = json.loads(command("info", folder / "boxes.tiff", "--json").stdout)
+    assert facts["icc_profile"] == "sRGB built-in"
+    assert facts["backend"] == "tiff"
+    assert "alignment" not in facts
+
+
+def test_info_measures_alignment_when_asked(command, shared_data):
+    slide = shared_data / "slides" / "tcga-cr-7395-01a-01-ts1.svs"
+    assert "alignment" not in command("info", slide).stdout
+    *_, verdict, blank, header, row = command(
+        "info", slide, "--check-alignment"
+    ).stdout.splitlines()
+    assert verdict == "alignment: All levels lie on level 0."
+    assert blank == ""
+    assert header.split() == ["level", "right", "px", "down", "px", "spread", "px", "places"]
+    level, right, down, spread, places = row.split()
+    assert (level, places) == ("1", "9")
+    assert max(abs(float(right)), abs(float(down)), float(spread)) < 0.1
+    facts = json.loads(command("info", slide, "--check-alignment", "--json").stdout)
+    assert facts["alignment"][0]["level"] == 1
+    one = command("info", shared_data / "slides" / "CMU-1-Small-Region.svs", "--check-alignment")
+    assert one.stdout.splitlines()[-1].startswith("alignment: The slide has one level")
+
+
+class TestMpp:
+    @pytest.fixture
+    def bare(self, unsized_slide, tmp_path, monkeypatch):
+        monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path / "cache"))
+        return shutil.copy(unsized_slide, tmp_path / "bare.tif")
+
+    def test_said_set_and_forgotten(self, command, bare, tmp_path):
+        asked = command("mpp", bare).stdout
+        assert asked.startswith("unknown: the file does not state its pixel size")
+        assert "--set" in asked
+        assert "A hint, not a value" in asked
+        given = command("mpp", bare, "--set", "0.25,0.3", "--by", "Ann")
+        assert given.exit_code == 0
+        assert given.stdout.startswith("0.25 × 0.3 µm/px, given by Ann on ")
+        assert command("mpp", bare).stdout == given.stdout
+        assert "0.25 × 0.3 µm/px, given by Ann" in command("info", bare).stdout
+        assert command("mpp", bare, "--forget").stdout == asked
+        assert command("mpp", bare, "--forget").stdout == "Nothing was kept.\n" + asked
+        assert [path.name for path in tmp_path.glob("bare*")] == ["bare.tif"]
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--set", "352.8"],
+            ["--set", "0.25,21"],
+            ["--set", "nan"],
+            ["--set", "0.25,0.25,0.25"],
+            ["--set", "0.25,"],
+            ["--set", "a quarter"],
+            ["--set", ""],
+            ["--set", "0.25", "--forget"],
+            ["--by", "Ann"],
+        ],
+    )
+    def test_refused(self, command, bare, tmp_path, options):
+        assert command("mpp", bare, *options).exit_code == 2
+        assert [path.name for path in tmp_path.glob("bare*")] == ["bare.tif"]
+
+    def test_no_slide(self, command, tmp_path):
+        result = command("mpp", tmp_path / "missing.tif", "--set", "0.25")
+        assert result.exit_code == 1
+        assert "missing.tif" in result.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_stage_of_a_table(command, tmp_path):

@@ -4,15 +4,18 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
 
+from napari_camelyon.cohort import read_run
 from napari_camelyon.heatmaps import read_heatmap
 
 RESULT_FILES = ["heatmap.zarr", "lesions.geojson", "node.json", "patches.parquet", "run.json"]
@@ -74,6 +77,24 @@ def test_mpp_is_taken_within_reason(command, unsized_slide, darkness, tmp_path):
     assert files_in(tmp_path) == []
     assert command("predict", unsized_slide, "--mpp", "1", *options).exit_code == 0
     assert read_heatmap(tmp_path / "unsized").mpp == (1, 1)
+
+
+def test_a_kept_pixel_size_is_used_and_noted_and_a_given_one_is_not_kept(
+    command, unsized_slide, darkness, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path / "cache"))
+    slide = Path(shutil.copy(unsized_slide, tmp_path / "kept.tif"))
+    options = ["--model", darkness, "--out", tmp_path / "out"]
+    assert command("predict", slide, "--mpp", "0.5", *options).exit_code == 0
+    assert command("predict", slide, *options).exit_code == 1
+    assert command("mpp", slide, "--set", "1").exit_code == 0
+    assert command("predict", slide, *options).exit_code == 0
+    assert read_heatmap(tmp_path / "out" / "kept").mpp == (1, 1)
+    note = read_run(tmp_path / "out" / "kept").parameters["mpp_note"]
+    assert "kept in kept.tif.camelyon.json" in note
+    # What is said now wins.
+    assert command("predict", slide, "--mpp", "0.5", *options).exit_code == 0
+    assert read_heatmap(tmp_path / "out" / "kept").mpp == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(

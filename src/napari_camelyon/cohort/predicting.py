@@ -97,6 +97,7 @@ def predict_to_folder(
 
     model = load_model(request.model_path, tumour_class=request.tumour_class)
     with open_slide(slide_path, mpp=request.mpp) as slide:
+        mpp_note = slide.mpp_note
         patch_grid = plan_patches(
             slide,
             model.spec,
@@ -126,16 +127,17 @@ def predict_to_folder(
         slide_path=slide_path,
         planned=patch_grid.selected,
         tissue_fraction=patch_grid.tissue_fraction,
-        parameters=_parameters(request),
+        parameters=_parameters(request, mpp_note),
     )
     return heatmap.slide_name, node
 
 
-def _parameters(request: PredictRequest) -> dict[str, str | float | None]:
+def _parameters(request: PredictRequest, mpp_note: str) -> dict[str, str | float | None]:
     return {
         "model_path": None if request.model_path is None else str(request.model_path),
         "tumour_class": request.tumour_class,
         "mpp": request.mpp,
+        "mpp_note": mpp_note,
         "stride_um": request.stride_um,
         "min_patches": MIN_PATCHES,
         "join_dilation_um": JOIN_DILATION_UM,
