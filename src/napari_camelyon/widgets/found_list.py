@@ -1,5 +1,6 @@
 """What was found beside the shown slide: a row and a button for each."""
 
+from datetime import datetime
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
@@ -69,24 +70,28 @@ class FoundList(QWidget):
         button = QPushButton("Open")
         button.clicked.connect(lambda: self.annotations_wanted.emit(path))
         tooltip = f"{FORMATS[path.suffix.lower()]} annotations\n{path}"
-        self._add_row(path, path.name, tooltip, button)
+        self._add_row(path, path.name, tooltip, button, 2)
 
     def _add_results(self, found: FoundResults) -> None:
         button = QPushButton("Show" if found.has_heatmap else "Folder")
         button.clicked.connect(lambda: self.results_wanted.emit(found))
-        tooltip = f"{found.model_name or 'unknown model'}\n{found.folder}"
-        row = self._add_row(found.folder, _title(found), tooltip, button)
+        when = "" if found.finished is None else f"finished {_local(found.finished)}\n"
+        tooltip = f"{when}{found.model_name or 'unknown model'}\n{found.folder}"
         word = found.node_class
+        columns = 2 if word is None else 1
+        row = self._add_row(found.folder, _title(found), tooltip, button, columns)
         if word is not None:
             self._place(chip(CLASS_TITLES[word], CLASS_COLOURS[word], size_pt=9), row, 1)
 
-    def _add_row(self, path: Path, text: str, tooltip: str, button: QPushButton) -> int:
+    def _add_row(
+        self, path: Path, text: str, tooltip: str, button: QPushButton, columns: int
+    ) -> int:
         row = len(self.buttons)
         label = QElidingLabel(text)
         label.setElideMode(Qt.TextElideMode.ElideMiddle)
         label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         label.setToolTip(tooltip)
-        self._place(label, row, 0)
+        self._place(label, row, 0, columns=columns)
         self._place(button, row, 2)
         self.buttons[path] = button
         return row
@@ -99,4 +104,8 @@ class FoundList(QWidget):
 def _title(found: FoundResults) -> str:
     if found.finished is None:
         return f"results in {found.folder.parent.name}"
-    return f"results of {found.finished.astimezone():%Y-%m-%d %H:%M}"
+    return f"results {_local(found.finished)[:10]}"
+
+
+def _local(time: datetime) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M}"
