@@ -170,12 +170,12 @@ def make_leica(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def damage_tile() -> Callable[[Path, int, int], None]:
-    """Overwrite the data of one tile of level 0, given its column and row."""
+def damage_tile() -> Callable[..., None]:
+    """Overwrite the data of one tile, given its column and row, and its level's directory."""
 
-    def damage(path: Path, column: int, row: int) -> None:
+    def damage(path: Path, column: int, row: int, directory: int = 0) -> None:
         with tifffile.TiffFile(path) as tiff:
-            page = tiff.pages.first
+            page = tiff.pages[directory]
             index = row * -(-page.imagewidth // page.tilewidth) + column
             offset, length = page.dataoffsets[index], page.databytecounts[index]
         with path.open("r+b") as file:

@@ -68,6 +68,19 @@ def test_several_slides_are_staged_and_a_bad_one_bounds_the_stage(
     assert facts[0]["statement"] == "pN1mi"
 
 
+def test_damaged_parts_are_told(command, make_slide, paint, damage_tile, darkness, tmp_path):
+    path = make_slide(paint(512, 0), name="hurt", mpp=1.0)
+    damage_tile(path, 3, 3)
+    result = command("predict", path, "--model", darkness, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    run = json.loads((tmp_path / "hurt" / "run.json").read_text(encoding="utf-8"))
+    lost = run["damaged_patches"]
+    assert lost > 0
+    assert f"On hurt {lost} of " in result.stdout
+    assert "damaged parts" in result.stdout
+    assert "negative or more" in result.stdout
+
+
 def test_mpp_is_taken_within_reason(command, unsized_slide, darkness, tmp_path):
     options = ["--model", darkness, "--out", tmp_path]
     for impossible in ("0.049", "20.01", "-1", "nan", "inf"):

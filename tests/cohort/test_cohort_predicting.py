@@ -1,5 +1,7 @@
 """From a slide's file to its result folder and the stage, with a model of known answers."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,34 @@ def test_a_slide_becomes_a_result_folder(slide_with, request_for, tmp_path):
     assert len(run.model_sha256) == 64
     (patient,) = stage_source(tmp_path)
     assert patient.statement == "at least pN1mi"
+
+
+def test_patches_on_damaged_parts_are_counted_where_results_are_kept(
+    slide_with, request_for, damage_tile, tmp_path
+):
+    path = slide_with("damaged", 300)
+    damage_tile(path, 8, 3, 1)  # level 1 is what the model sees
+    updates = []
+    _, node = predict_to_folder(path, tmp_path, request_for(), on_update=updates.append)
+    folder = tmp_path / "damaged"
+    # The tile covers 128 px at (1024, 384); patches of 64 px lie every 32 px.
+    assert updates[-1].damaged == read_run(folder).damaged_patches == 25
+    assert read_heatmap(folder).damaged_cells == 25
+    assert np.isnan(read_patches(folder).columns["probability"]).sum() == 25
+    assert not node.complete
+    assert stage_source(tmp_path)[0].unfinished == ("damaged",)
+    # The next one, of a sound file, says so as well.
+    predict_to_folder(slide_with("sound", 300), tmp_path, request_for())
+    assert read_run(tmp_path / "sound").damaged_patches == 0
+
+
+def test_results_of_the_first_schema_are_read(slide_with, request_for, tmp_path):
+    predict_to_folder(slide_with("old", 300), tmp_path, request_for())
+    path = tmp_path / "old" / "run.json"
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    assert entries.pop("damaged_patches") == 0
+    path.write_text(json.dumps(entries | {"schema_version": 1}), encoding="utf-8")
+    assert read_run(path).damaged_patches == 0
 
 
 def test_the_threshold_asked_for_is_used_and_kept(slide_with, request_for, tmp_path):

@@ -67,6 +67,29 @@ def test_values_do_not_depend_on_how_blocks_are_cut(textured, model, monkeypatch
     np.testing.assert_allclose(small, large, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["tiff", "openslide"])
+def test_damage_costs_what_sees_it_and_nothing_else(
+    textured, model, damage_tile, tmp_path, backend
+):
+    path = tmp_path / "damaged.tif"
+    path.write_bytes(textured.read_bytes())
+    damage_tile(path, 6, 5)
+    with open_slide(textured) as slide:
+        plan = plan_patches(slide, model.spec)
+        expected = list(run(slide, model, plan, device="cpu"))[-1].heatmap.values
+    with open_slide(path, backend=backend) as slide:
+        update = list(run(slide, model, plan, device="cpu"))[-1]
+    assert update.heatmap.method == "dense"
+    corners = plan.grid.corners(np.argwhere(plan.selected))
+    begins, ends = corners - MARGIN_PX - 1, corners + 128 + MARGIN_PX + 1
+    touched = ((begins < (7 * 64, 6 * 64)) & (ends > (6 * 64, 5 * 64))).all(axis=1)
+    found = update.heatmap.values[plan.selected]
+    assert 0 < touched.sum() < len(touched)
+    np.testing.assert_array_equal(np.isnan(found), touched)
+    np.testing.assert_allclose(found[~touched], expected[plan.selected][~touched], atol=1e-6)
+    assert update.damaged == touched.sum()
+
+
 @pytest.mark.parametrize("mpp", [0.226, 0.243, 0.25, 0.486, 0.499, 0.5])
 def test_the_planned_grid_of_every_scanner_can_be_run_densely(make_slide, model, mpp):
     path = make_slide(np.full((600, 600, 3), 200, np.uint8), name=f"scan{mpp}", mpp=mpp)

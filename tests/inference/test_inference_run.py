@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_models import Darkness, write_wsinfer_model
-from napari_camelyon.errors import ModelError
+from napari_camelyon.errors import ModelError, SlideError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.inference import new_heatmap, read_patch, run
 from napari_camelyon.inference.patches import cut_patches, plan_blocks, read_block
@@ -181,6 +181,96 @@ def test_closing_the_generator_stops_the_readers(marked, darkness):
         updates.close()
         names = [thread.name for thread in threading.enumerate()]
     assert not any(name.startswith("read-patches") for name in names)
+
+
+class TestDamage:
+    """One tile of 64 px is damaged; patches of 64 level-0 px see level 1 at 1 µm/px."""
+
+    @pytest.fixture
+    def plan_of(self, marked, damage_tile, tmp_path):
+        def make(directory: int, *tiles: tuple[int, int]):
+            path = tmp_path / "damaged.tif"
+            path.write_bytes(marked.read_bytes())
+            for column, row in tiles:
+                damage_tile(path, column, row, directory)
+            return path
+
+        return make
+
+    @pytest.mark.parametrize("backend", ["tiff", "openslide"])
+    @pytest.mark.parametrize("stride_um", [13.0, 16.0, 32.0])
+    def test_patches_that_touch_it_are_left_out_and_all_others_unchanged(
+        self, plan_of, marked, darkness, stride_um, backend
+    ):
+        path = plan_of(1, (4, 3))
+        with open_slide(marked) as slide:
+            plan = plan_patches(slide, darkness.spec, stride_um=stride_um)
+            expected = finished(slide, darkness, plan).heatmap.values.copy()
+        with open_slide(path, backend=backend) as slide:
+            updates = list(run(slide, darkness, plan, device="cpu"))
+        # The tile covers these level-0 pixels.
+        left, top, right, bottom = 4 * 128, 3 * 128, 5 * 128, 4 * 128
+        corners = plan.grid.corners(np.argwhere(plan.selected))
+        # At a stride of 26 px patches begin on odd pixels of level 0, and see half-pixels more.
+        begins, ends = corners // 2 * 2, -(-(corners + 64) // 2) * 2
+        touched = ((begins < (right, bottom)) & (ends > (left, top))).all(axis=1)
+        heatmap = updates[-1].heatmap
+        found = heatmap.values[plan.selected]
+        assert 4 <= touched.sum() < len(touched) / 4
+        np.testing.assert_array_equal(np.isnan(found), touched)
+        np.testing.assert_array_equal(found[~touched], expected[plan.selected][~touched])
+        assert updates[-1].damaged == heatmap.damaged_cells == touched.sum()
+        assert [update.damaged for update in updates] == sorted(u.damaged for u in updates)
+        assert updates[-1].done == updates[-1].total == plan.patch_count
+
+    def test_the_mask_does_not_leave_out_what_a_finer_level_still_holds(
+        self, plan_of, marked, darkness
+    ):
+        # Level 2, from which tissue is found, is damaged; level 1, which the model sees, is not.
+        path = plan_of(2, (1, 1), (3, 2))
+        with open_slide(marked) as sound, open_slide(path) as slide:
+            plan = plan_patches(slide, darkness.spec)
+            assert (plan.selected == plan_patches(sound, darkness.spec).selected).all()
+            heatmap = finished(slide, darkness, plan).heatmap
+        assert heatmap.computed_share == 1
+        assert heatmap.damaged_cells == 0
+
+    def test_a_second_run_tries_again_and_fails_only_if_there_is_nothing(
+        self, plan_of, marked, darkness
+    ):
+        path = plan_of(1, (4, 3))
+        with open_slide(path) as slide:
+            plan = plan_patches(slide, darkness.spec)
+            heatmap = finished(slide, darkness, plan).heatmap
+            lost = heatmap.damaged_cells
+            again = finished(slide, darkness, plan, heatmap=heatmap)
+            assert (again.total, again.damaged) == (lost, lost)
+        with open_slide(marked) as slide:
+            finished(slide, darkness, plan, heatmap=heatmap)
+        assert heatmap.damaged_cells == 0
+        assert heatmap.computed_share == 1
+
+    @pytest.mark.parametrize("backend", ["tiff", "openslide"])
+    def test_a_slide_that_cannot_be_read_at_all_is_an_error(
+        self, plan_of, marked, darkness, backend
+    ):
+        columns, rows = -(-750 // 64), -(-650 // 64)
+        path = plan_of(1, *itertools.product(range(columns), range(rows)))
+        with open_slide(marked) as slide:
+            plan = plan_patches(slide, darkness.spec)
+        with (
+            open_slide(path, backend=backend) as slide,
+            pytest.raises(SlideError, match=rf"All {plan.patch_count} patches .*damaged"),
+        ):
+            list(run(slide, darkness, plan, device="cpu"))
+
+    def test_a_slide_that_is_gone_is_an_error_not_damage(self, marked, darkness):
+        with open_slide(marked) as slide:
+            plan = plan_patches(slide, darkness.spec)
+            heatmap = new_heatmap(slide, darkness, plan)
+            slide.close()
+            with pytest.raises(SlideError, match="closed"):
+                list(run(slide, darkness, plan, heatmap=heatmap, device="cpu"))
 
 
 def test_rules_leave_patches_uncomputed(marked, darkness):

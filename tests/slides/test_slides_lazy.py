@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import made_tiffs
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides import Level, dask_levels, open_slide
 from napari_camelyon.slides.slide import DAMAGED_RGB
@@ -118,3 +119,44 @@ class TestDamage:
         np.testing.assert_array_equal(shown, expected)
         assert len(told) == 1
         assert "x=128, y=64" in str(told[0])
+
+    @pytest.mark.parametrize("backend", ["openslide", "tiff"])
+    @pytest.mark.parametrize("level", [0, 1])
+    def test_the_damaged_tile_alone_is_lost(self, tmp_path, damage_tile, backend, level):
+        # Tiles of 80 × 48 px, which no chunk is a multiple of.
+        pixels = made_tiffs.tissue(700, 1100)
+        path = made_tiffs.generic(tmp_path / "t.tif", pixels, 2, tile=(48, 80), compression="lzw")
+        damage_tile(path, 2, 3, level)
+        told: list[SlideError] = []
+        with open_slide(path, backend=backend) as slide:
+            shown = dask_levels(slide, on_damage=told.append)[level].compute()
+        expected = made_tiffs.pyramid(pixels, 2)[level].copy()
+        expected[3 * 48 : 4 * 48, 2 * 80 : 3 * 80] = DAMAGED_RGB
+        height, width = expected.shape[:2]
+        np.testing.assert_array_equal(shown[:height, :width], expected)
+        assert len(told) == 1
+        assert f"level {level} at x={2 * 80 << level}, y={3 * 48 << level}" in str(told[0])
+
+    def test_averaged_levels_lose_what_covers_the_tile(self, tmp_path, damage_tile, shrink):
+        pixels = made_tiffs.tissue(1000, 2100)
+        path = made_tiffs.generic(tmp_path / "t.tif", pixels, 1, compression="lzw")
+        damage_tile(path, 5, 7)
+        with open_slide(path) as slide:
+            levels = dask_levels(slide, on_damage=lambda _: None)
+            shown = [level.compute().astype(int) for level in levels[1:]]
+        for number, found in enumerate(shown, start=1):
+            factor = 2**number
+            expected = shrink(pixels, factor)
+            top, left, side = 7 * 64 // factor, 5 * 64 // factor, 64 // factor
+            assert (found[top : top + side, left : left + side] == DAMAGED_RGB).all()
+            expected[top : top + side, left : left + side] = DAMAGED_RGB
+            height, width = expected.shape[:2]
+            assert np.abs(found[:height, :width] - expected).max() <= 1
+
+    def test_a_slide_that_is_closed_is_told_as_a_whole(self, make_slide, noise):
+        slide = open_slide(make_slide(noise))
+        told: list[SlideError] = []
+        level = dask_levels(slide, on_damage=told.append)[0]
+        slide.close()
+        assert (level.compute() == DAMAGED_RGB).all()
+        assert all("closed" in str(error) for error in told)

@@ -195,10 +195,14 @@ class OpenSlideBackend:
             shared = self._handle
         if shared is not None:
             try:
-                return read(shared)
+                result = read(shared)
             except openslide.OpenSlideError:
                 self._replace(shared, None)
-        # What the dead handle had open is lost, and another file may lie at the path by now.
+            else:
+                # OpenSlide opens the file anew for every read: where another one lies there by
+                # now, it has taken that one's bytes for the old one's tiles.
+                say_if_replaced(self.path, self.identity)
+                return result
         say_if_replaced(self.path, self.identity)
         own = _open(self.path)
         try:

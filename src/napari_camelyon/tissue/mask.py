@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_camelyon.geometry import mean_mpp
-from napari_camelyon.slides import Slide, read_downsampled
+from napari_camelyon.slides import Damage, Slide, read_downsampled
 
 __all__ = ["TissueMask", "tissue_mask"]
 
@@ -115,7 +115,7 @@ def tissue_mask(
     Raises
     ------
     SlideError
-        The slide cannot be read any more.
+        The slide cannot be read any more, or all of it is damaged.
     """
     if slide.mpp is None:
         pixel_px = max(1.0, max(slide.width_px, slide.height_px) / _MASK_SIDE_WITHOUT_MPP)
@@ -126,6 +126,7 @@ def tissue_mask(
     columns = math.ceil(slide.width_px / pixel_px)
     rows = math.ceil(slide.height_px / pixel_px)
     found = np.zeros((rows, columns), dtype=bool)
+    damages: list[Damage] = []
     for start in range(0, rows, _STRIP_ROWS):
         stop = min(rows, start + _STRIP_ROWS)
         strip = read_downsampled(
@@ -135,10 +136,13 @@ def tissue_mask(
             columns,
             stop - start,
             factor=pixel_px,
-            on_damage=lambda _: None,  # its colour is no ink's, and coloured as tissue is
+            on_damage=damages.append,  # its colour is no ink's, and coloured as tissue is
         )
         coloured = np.ptp(strip, axis=2) > min_colour_spread
         found[start:stop] = coloured & ~_is_ink(strip)
+    lost_px = sum(damage.width_px * damage.height_px for damage in damages)
+    if lost_px >= slide.width_px * slide.height_px:
+        raise damages[0].error
     min_area = 4 if pixel_um2 is None else max(1, round(min_area_um2 / pixel_um2))
     return TissueMask(_tidy(found, min_area), pixel_px)
 
