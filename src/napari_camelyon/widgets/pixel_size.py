@@ -4,7 +4,7 @@ from qtpy.QtWidgets import QInputDialog, QWidget
 
 from napari_camelyon.geometry import Mpp
 from napari_camelyon.slides import Slide
-from napari_camelyon.slides.mpp import PLAUSIBLE_MPP, choose_mpp
+from napari_camelyon.slides.mpp import PLAUSIBLE_MPP, choose_mpp, mpp_hint
 
 __all__ = ["ask_for_mpp", "mpp_of_file"]
 
@@ -19,22 +19,16 @@ def ask_for_mpp(parent: QWidget, slide: Slide) -> float | None:
 
     What the objective suggests is a hint and the field's first value; nothing is taken unasked.
     """
-    first, hint = 0.25, ""
-    if slide.objective_power:
-        # 40× scans have about 0.25 µm/px, 20× scans about 0.5.
-        first = 10 / slide.objective_power
-        hint = (
-            f"\nThe file states a {slide.objective_power:g}× objective; such scans have about "
-            f"{first:.3g}."
-        )
+    usual, hint = mpp_hint(slide.objective_power)
     mpp, accepted = QInputDialog.getDouble(
         parent,
         "Pixel size",
         f"{slide.name} does not say how large its pixels are "
         f"({mpp_of_file(slide)[1]}).\n"
-        f"Without it nothing can be measured, and a model would see the wrong scale.\n{hint}\n"
-        "µm per pixel at full resolution (about 0.25 at 40×, 0.5 at 20×):",
-        first if slide.mpp is None else slide.mpp[0],
+        "Without it nothing can be measured, and a model would see the wrong scale.\n\n"
+        f"µm per pixel at full resolution ({hint}).\n"
+        "It is kept for the next time:",
+        usual if slide.mpp is None else slide.mpp[0],
         *PLAUSIBLE_MPP,
         4,
     )
