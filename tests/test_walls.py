@@ -139,3 +139,41 @@ def test_readers_take_what_is_ours(make_slide, tmp_path):
         "<ASAP_Annotations><Annotations/><AnnotationGroups/></ASAP_Annotations>", encoding="utf-8"
     )
     assert get_annotation_reader(str(asap)) is not None
+
+
+def test_the_reader_takes_ome_zarr_slides_and_no_other_folder(tmp_path):
+    import numpy as np
+    import zarr
+
+    from made_ome_zarr import halving, write
+    from napari_camelyon.contributions.readers import get_slide_reader
+
+    pixels = np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    made = halving([pixels], mpp=0.5)
+    made.scales = [{"y": 0.25, "x": 0.24}]
+    read = get_slide_reader(str(write(tmp_path / "node_1.zarr", made)))
+    ((levels, arguments, kind),) = read(str(tmp_path / "node_1.zarr"))
+    assert kind == "image"
+    assert arguments["name"] == "node_1"
+    assert arguments["scale"] == (0.25, 0.24)
+    assert arguments["units"] == ("µm", "µm")
+    np.testing.assert_array_equal(np.asarray(levels[0]), pixels)
+
+    made.levels = [made.levels[0].astype(np.uint16)]
+    assert get_slide_reader(str(write(tmp_path / "fluorescence.zarr", made))) is None
+    zarr.create_group(tmp_path / "table.zarr")
+    assert get_slide_reader(str(tmp_path / "table.zarr")) is None
+    assert get_slide_reader(str(tmp_path)) is None
+
+
+def test_napari_asks_us_for_folders_and_for_slide_files():
+    from npe2 import PluginManifest
+
+    manifest = PluginManifest.from_file(Path(napari_camelyon.__file__).parent / "napari.yaml")
+    readers = [
+        reader
+        for reader in manifest.contributions.readers
+        if reader.command == "napari-camelyon.read_slide"
+    ]
+    assert [r.filename_patterns for r in readers if r.accepts_directories] == [["*.zarr"]]
+    assert any("*.svs" in r.filename_patterns for r in readers if not r.accepts_directories)

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from made_ome_zarr import halving, write
 from napari_camelyon import __version__
 from napari_camelyon.cli import main
 
@@ -136,3 +137,14 @@ def test_default_reader_is_kept_in_the_settings_of_napari(own_process, tmp_path)
     assert run("SVS", ".tif").stdout.rstrip().endswith(": svs, tif")
     assert "napari-camelyon" in settings.read_text(encoding="utf-8")
     assert run("--off", "svs").stdout.rstrip().endswith(": tif")
+
+
+def test_info_of_ome_zarr(command, tmp_path, paint):
+    path = write(tmp_path / "node.zarr", halving([paint(512, 0), paint(512, 0)[::2, ::2]], mpp=1.0))
+    text = command("info", path).stdout
+    assert "512 × 512 px, 0.51 × 0.51 mm" in text
+    assert "1 µm/px, stated by the file" in text
+    refused = command("info", path / "0")
+    assert refused.exit_code != 0
+    assert "single array" in refused.stderr
+    assert "Traceback" not in refused.output

@@ -115,14 +115,15 @@ def test_examples(base, level, expected):
 
 
 def test_what_the_format_states_is_not_second_guessed():
-    # The sizes alone would be taken for a halving and for one of 4 padded to tiles.
+    # The sizes alone would be taken for a halving and for a fourth padded to tiles; here what
+    # lies beyond level 0 is the padding.
     base = StoredLevel(1000, 800, 1.0, 64, 64, stated_downsamples=(1.0, 1.0))
     stored = [
         base,
-        StoredLevel(500, 400, 2.0, 64, 64, stated_downsamples=(2.01, 1.99)),
+        StoredLevel(500, 400, 2.0, 64, 64, stated_downsamples=(1.99, 1.98)),
         StoredLevel(256, 256, 3.5, 64, 64, stated_downsamples=(4.5, 4.0)),
     ]
-    assert true_levels(stored)[1:] == (Level(500, 400, 2.01, 1.99), Level(256, 256, 4.5, 4.0))
+    assert true_levels(stored)[1:] == (Level(500, 400, 1.99, 1.98), Level(223, 200, 4.5, 4.0))
 
 
 def test_padded_file_reads_at_true_places(make_slide, shrink):

@@ -359,11 +359,11 @@ class TestIdentity:
 def test_sixteen_threads_read_what_one_reads(stored, noise):
     source = OmeZarrSource(stored, TileCache(100_000))
     rng = np.random.default_rng(0)
-    places = [tuple(int(n) for n in rng.integers(0, (300, 200))) for _ in range(200)]
+    places = [tuple(int(n) for n in rng.integers(0, (300, 200))) for _ in range(64)]
     with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda at: source.read_level(0, *at, 180, 150), places))
+        found = list(threads.map(lambda at: source.read_level(0, *at, 130, 100), places))
     for (column, row), pixels in zip(places, found, strict=True):
-        np.testing.assert_array_equal(pixels, noise[row : row + 150, column : column + 180])
+        np.testing.assert_array_equal(pixels, noise[row : row + 100, column : column + 130])
 
 
 def test_decoded_chunks_stay_in_the_cache_and_within_its_bound(own, noise):
@@ -398,6 +398,7 @@ class TestDamage:
         [
             *(Layout(zarr_format=2, compressor=codec) for codec in CODECS_V2),
             *(Layout(compressor=codec) for codec in CODECS_V3),
+            Layout(shard_px=(48, 64)),  # zarr reads such a shard as a whole
         ],
     )
     def test_damage_is_told_whatever_the_codec(self, tmp_path, layout):

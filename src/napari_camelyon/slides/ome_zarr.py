@@ -110,7 +110,7 @@ class OmeZarrSource:
         )
         self.properties: Mapping[str, str] = MappingProxyType(_properties(self._image))
         # The same path may hold another image later, while the cache still has chunks of this one.
-        stats = [level.document.stat() for level in self._image.levels]
+        stats = [_stat(level.document) for level in self._image.levels]
         self._identity = (str(path), *((stat.st_ino, stat.st_mtime_ns) for stat in stats))
 
     def close(self) -> None:
@@ -158,12 +158,11 @@ class OmeZarrSource:
         for index, level in enumerate(self._image.levels):
             digest.update(level.document.read_bytes())
             folder = level.document.parent
-            sizes = {file.relative_to(folder).as_posix(): size for file, size in _files(folder)}
-            names = sorted(sizes)
-            digest.update("".join(f"{name} {sizes[name]}\n" for name in names).encode())
-            if index == 0 and names:
-                for place in np.linspace(0, len(names) - 1, _SAMPLED_FILES).astype(int).tolist():
-                    digest.update(files.fingerprint(folder / names[place]).encode())
+            found = sorted(_files(str(folder)))
+            digest.update("".join(f"{name} {size}\n" for name, size in found).encode())
+            if index == 0 and found:
+                for place in np.linspace(0, len(found) - 1, _SAMPLED_FILES).astype(int).tolist():
+                    digest.update(files.fingerprint(folder / found[place][0]).encode())
         return digest.hexdigest()[:32]
 
     def _tile(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
@@ -234,6 +233,13 @@ def _open_array(folder: Path, level: OmeZarrLevel, zarr_format: int) -> "zarr.Ar
     return array
 
 
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise SlideError(f"{path} cannot be read any more ({error.strerror}).") from error
+
+
 def _stored_level(level: OmeZarrLevel, chunk_width: int, chunk_height: int) -> StoredLevel:
     known = max(chunk_width, chunk_height) <= _LARGEST_TILE_PX
     downsamples = (level.downsample_x, level.downsample_y)
@@ -263,20 +269,23 @@ def _properties(image: OmeZarrImage) -> dict[str, str]:
 def _rgb(values: NDArray[np.uint8], axes: list[str]) -> NDArray[np.uint8]:
     """Return values of the axes x, y and perhaps c, in any order, as rows of RGB pixels."""
     if "c" not in axes:
-        values, axes = values[..., np.newaxis], [*axes, "c"]
-    pixels = values.transpose([axes.index(axis) for axis in "yxc"])
-    if pixels.shape[2] == 4:
-        return np.ascontiguousarray(on_white(pixels))
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+        values, axes = values[np.newaxis], ["c", *axes]
+    planes = list(values.transpose([axes.index(axis) for axis in "cyx"]))
+    # Stacking planes takes a fifth of the time of copying their transposed view.
+    pixels = np.stack(planes * 3 if len(planes) == 1 else planes, axis=-1)
+    return np.ascontiguousarray(on_white(pixels)) if len(planes) == 4 else pixels
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the files below a folder that may be chunks, and their sizes. Raises `OSError`."""
+def _files(folder: str, above: str = "") -> Iterator[tuple[str, int]]:
+    """Yield name and size of the files below a folder that may be chunks. Raises `OSError`.
+
+    Texts, as there are hundreds of thousands of them and a Path each doubles the time.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "zarr.json":
                 continue
             if entry.is_dir():
-                yield from _files(Path(entry.path))
+                yield from _files(entry.path, f"{above}{entry.name}/")
             else:
-                yield Path(entry.path), entry.stat().st_size
+                yield f"{above}{entry.name}", entry.stat().st_size

@@ -119,9 +119,12 @@ class OmeZarrImage:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Tell whether a folder is a Zarr group or array."""
+    """Tell whether a folder is a Zarr group or array. Never raises."""
     names = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-    return any((folder / name).is_file() for name in names)
+    try:
+        return any((folder / name).is_file() for name in names)
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def is_ome_zarr_slide(folder: Path) -> bool:
@@ -154,6 +157,10 @@ def read_ome_zarr(folder: Path) -> OmeZarrImage:
     try:
         attributes, zarr_format, series = _first_image(folder)
         return _image(folder, attributes, zarr_format, series)
+    except SlideError:
+        raise
+    except OSError as error:
+        raise SlideError(f"{folder} cannot be read ({error.strerror}).") from error
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise SlideError(
             f"The metadata of {folder} are damaged ({one_line(error)}). Compare the "
@@ -214,10 +221,6 @@ def _document(path: Path) -> dict[str, Any]:
             f"{path} is damaged ({one_line(error)}). Compare it with its original or fetch it "
             "again."
         ) from error
-    except SlideError:
-        raise
-    except OSError as error:
-        raise SlideError(f"{path} cannot be read ({error.strerror}).") from error
     if not isinstance(found, dict):
         raise SlideError(f"{path} is damaged: it should hold one JSON object.")
     return found
