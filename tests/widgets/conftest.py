@@ -13,8 +13,12 @@ DARK = (40, 5, 40)
 
 
 @pytest.fixture
-def docked(qtbot, tmp_path, monkeypatch) -> Iterator:
-    """The window of the program, shown, with a tiny model chosen; closed at the end."""
+def docked(qtbot, mock_app_model, tmp_path, monkeypatch) -> Iterator:
+    """The window of the program, shown, with a tiny model chosen; closed at the end.
+
+    It has an application of its own, as napari's `make_napari_viewer` has: commands cannot be
+    registered twice in one.
+    """
     monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path / "cache"))
     viewer, inference, stage = docked_viewer()
     inference.choose_model(write_wsinfer_model(tmp_path / "dark"))

@@ -9,7 +9,8 @@ from qtpy.QtCore import QTimer
 from made_patients import write_small
 from napari_camelyon.cli.demo import _film
 
-pytestmark = pytest.mark.gui
+# The film makes its window itself, in an application of its own: see `docked`.
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("mock_app_model")]
 
 STEPS = ["1-slides-opened", "2-heatmap-grows", "3-lesion-measured", "4-patient-staged"]
 

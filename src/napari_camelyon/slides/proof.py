@@ -11,6 +11,7 @@ import logging
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -36,6 +37,7 @@ _PLACES = 6
 _EMPTY_PLACES = 2
 _RANDOM_PLACES = 2
 _SIDE_PX = 96
+_THREADS = 4
 MIXING_TOLERANCE = 2
 """Grey levels that OpenSlide's own rounding costs where it places a region between pixels."""
 _BLENDING_TOLERANCE = 2
@@ -139,10 +141,18 @@ def largest_difference(slow: OpenSlideBackend, fast: _Direct, *, seed: int = 0) 
     SlideError
         One of them cannot read the file any more.
     """
-    rng = np.random.default_rng(seed)
-    return _of_all_levels(
-        [_difference_from_openslide(slow, fast, index, rng) for index in range(len(slow.levels))]
-    )
+    # Most of the time neither reader holds the interpreter's lock.
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="prove") as threads:
+        return _of_all_levels(
+            list(
+                threads.map(
+                    lambda index: _difference_from_openslide(
+                        slow, fast, index, np.random.default_rng((seed, index))
+                    ),
+                    range(len(slow.levels)),
+                )
+            )
+        )
 
 
 def _difference_from_openslide(
