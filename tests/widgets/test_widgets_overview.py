@@ -87,7 +87,8 @@ def test_the_box_is_what_is_seen_and_the_mouse_moves_it(docked, slide_dock, mark
         camera(viewer).zoom, camera(viewer).center = zoom, centre
         assert_allclose(minimap.seen_box(), seen(viewer), atol=1e-6)
 
-    # The picture lies where the points say: its red is at the mark.
+    # The picture lies where the points say: its red is at the mark (and the box outside).
+    camera(viewer).zoom, camera(viewer).center = 0.01, (300, 500)
     shown = minimap.grab().toImage()
     ratio = shown.width() / minimap.width()
     at = minimap.to_widget(MARK_XY) * ratio
@@ -135,13 +136,12 @@ def test_it_follows_slide_and_window_and_stays_folded(
     viewer, _, _ = docked
     minimap, canvas = slide_dock.minimap, canvas_widget(viewer)
     open_paths(viewer, [marked])
-    corner = minimap.geometry().bottomLeft()
-    window = main_window(viewer)
-    window.resize(window.width() - 120, window.height() - 90)
-    qtbot.waitUntil(lambda: canvas.height() - minimap.geometry().bottom() == 11)
-    assert minimap.geometry().bottomLeft() != corner
+    for size in ((1300, 900), (1200, 780)):
+        before = canvas.height()
+        main_window(viewer).resize(*size)
+        qtbot.waitUntil(lambda before=before: canvas.height() != before)
+        assert canvas.height() - minimap.geometry().bottom() == 11, "it stays in the corner"
 
-    wide = minimap.width()
     qtbot.mouseClick(minimap.fold_button, LEFT)
     assert minimap.isVisible()
     assert minimap.width() < 30
@@ -151,9 +151,7 @@ def test_it_follows_slide_and_window_and_stays_folded(
     open_paths(viewer, [tissue_slide("other")])
     assert minimap.folded, "it stays as it was left"
     qtbot.mouseClick(minimap.fold_button, LEFT)
-    assert minimap.width() > wide
-    with_other = minimap.seen_box()
-    assert with_other is not None
+    assert minimap.width() > 60
     assert minimap._slide.name == "other"
 
     viewer.dims.ndisplay = 3

@@ -245,17 +245,19 @@ def test_closing_while_pictures_are_read_stops_reading(docked, slide_dock, folde
     patient_view(viewer).remove("node_1")  # a slide that goes meanwhile
     waiting = dock.slides._waiting
     assert waiting
+    nobody_reads = QThreadPool.globalInstance()
     if how == "window":
         viewer.close()
+        assert nobody_reads.activeThreadCount() == 0
+        assert not waiting
     else:
         viewer.window.remove_dock_widget(dock)
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0)
+        qtbot.waitUntil(lambda: nobody_reads.activeThreadCount() == 0)
         open_paths(viewer, [folder / "node_2.tif"])  # no widget that is gone is asked to show it
-    QApplication.processEvents()  # what was left to do; an error in it fails the test
-    assert QThreadPool.globalInstance().activeThreadCount() == 0
     left = len(waiting)
-    QApplication.processEvents()
+    QApplication.processEvents()  # what was left to do; an error in it fails the test
+    qtbot.waitUntil(lambda: nobody_reads.activeThreadCount() == 0)
     assert len(waiting) == left
 
 
