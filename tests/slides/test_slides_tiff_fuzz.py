@@ -7,16 +7,20 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pytest
+import tifffile
 
 import made_tiffs
 import napari_camelyon
-from napari_camelyon.errors import SlideError
+from napari_camelyon.errors import DamagedSlideError, SlideError
 from napari_camelyon.slides import is_slide, open_slide
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.tiff_directories import read_directories
-from napari_camelyon.slides.tiff_source import find_images
+from napari_camelyon.slides.tiff_source import TiffSource, find_images
 from napari_camelyon.slides.tiff_tiles import UnsupportedTiffError
+from napari_camelyon.slides.tile_cache import TileCache
 
 DRIVER = Path(__file__).with_name("fuzz_tiffs.py")
 CASES = 390
@@ -118,6 +122,85 @@ def test_what_only_this_room_could_read_is_refused_in_a_sentence(tmp_path, kind)
         open_slide(path)
     assert "hostile.tif" in str(error.value)
     assert str(error.value).endswith(".")
+
+
+def one_tile(path: Path, compression: int, data: bytes) -> TiffSource:
+    """Open a TIFF of one tile of 64 px that holds these bytes."""
+    tifffile.imwrite(
+        path,
+        iter([data]),
+        shape=(64, 64, 3),
+        dtype=np.uint8,
+        photometric="rgb",
+        tile=(64, 64),
+        compression=compression,
+        metadata=None,
+    )
+    file = OpenFile(path)
+    return TiffSource(file, find_images(file), TileCache(0))
+
+
+def jpeg_of(size: int, scans: int = 1) -> bytes:
+    data = bytearray(imagecodecs.jpeg8_encode(np.zeros((64, 64, 3), np.uint8)))
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = struct.pack(">2H", size, size)
+    return bytes(data) + b"\xff\xda\0\0" * (scans - 1)
+
+
+def jpeg_2000_of(size: int, part: int, layers: int = 1) -> bytes:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    data = bytearray(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", level=40))
+    place = data.index(b"\xff\x51")
+    data[place + 6 : place + 14] = struct.pack(">2I", size, size)
+    data[place + 22 : place + 30] = struct.pack(">2I", part, part)
+    place = data.index(b"\xff\x52")
+    data[place + 6 : place + 8] = struct.pack(">H", layers)
+    return bytes(data)
+
+
+TOO_MUCH = {
+    "a JPEG of 65,000 px": (7, jpeg_of(65_000), "shape"),
+    "a JPEG of ten thousand scans": (7, jpeg_of(64, 10_000), "scans"),
+    "a JPEG 2000 of 65,000 px": (33005, jpeg_2000_of(65_000, 65_000), "another size"),
+    "a JPEG 2000 of 4,096 parts": (33005, jpeg_2000_of(64, 1), "parts"),
+    "a JPEG 2000 of 65,535 layers": (33005, jpeg_2000_of(64, 64, 65_535), "layers"),
+    "10 MB of zeros, deflated": (8, imagecodecs.zlib_encode(bytes(10_000_000)), "BUF"),
+}
+
+
+@pytest.mark.parametrize("kind", TOO_MUCH)
+def test_tiles_that_hold_more_than_a_tile_are_refused_before_they_are_decoded(tmp_path, kind):
+    compression, data, reason = TOO_MUCH[kind]
+    source = one_tile(tmp_path / "tile.tif", compression, data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedSlideError, match=reason) as error:
+            source.read_level(0, 0, 0, 64, 64)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+    assert "level 0 at x=0, y=0" in str(error.value)
+
+
+def test_a_stream_that_is_too_long_is_decoded_as_far_as_the_tile_goes(tmp_path):
+    data = imagecodecs.lzw_encode(bytes(20_000_000))
+    source = one_tile(tmp_path / "tile.tif", 5, data)
+    tracemalloc.start()
+    try:
+        assert not source.read_level(0, 0, 0, 64, 64).any()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("compression", "data"), [(7, jpeg_of(64)), (33005, jpeg_2000_of(64, 64))], ids=["JPEG", "2000"]
+)
+def test_what_is_tried_above_is_sound_without_its_claim(tmp_path, compression, data):
+    source = one_tile(tmp_path / "tile.tif", compression, data)
+    assert source.read_level(0, 0, 0, 64, 64).shape == (64, 64, 3)
 
 
 def test_directories_in_a_circle_are_visited_once(tmp_path):

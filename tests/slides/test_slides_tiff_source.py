@@ -13,7 +13,11 @@ import made_tiffs
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides import describe, is_slide, open_slide
 from napari_camelyon.slides.ome_xml import OmeXmlError, read_ome_xml
+from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
+from napari_camelyon.slides.tiff_pixels import tiff_pixels
+from napari_camelyon.slides.tiff_source import TiffSource, find_images
+from napari_camelyon.slides.tile_cache import TileCache
 
 OME = (
     '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"{}>{}</OME>'
@@ -75,6 +79,22 @@ class TestOme:
             np.testing.assert_array_equal(slide.read(0, 0, 420, 300), pixels)
             np.testing.assert_array_equal(slide.associated("macro"), pixels[:64, :80])
             assert "OME" in slide.properties["tiff.ImageDescription"]
+
+    def test_one_cache_holds_all_readers_of_a_file_apart(self, tmp_path, pixels):
+        # Level 0 is another image to OpenSlide, which takes the first.
+        path = tmp_path / "late.ome.tif"
+        with tifffile.TiffWriter(path, ome=True) as writer:
+            for image in (255 - pixels[:192, :256], pixels):
+                writer.write(image, photometric="rgb", tile=(64, 64), metadata={"axes": "YXS"})
+        cache = TileCache(1 << 24)
+        slow, file = OpenSlideBackend(path), OpenFile(path)
+        first = tiff_pixels(path, slow.identity, slow.levels, cache)
+        largest = TiffSource(file, find_images(file), cache)
+        for _ in range(2):
+            np.testing.assert_array_equal(
+                first.read_level(0, 0, 0, 256, 192), 255 - pixels[:192, :256]
+            )
+            np.testing.assert_array_equal(largest.read_level(0, 0, 0, 420, 300), pixels)
 
     def test_pickles_and_closes(self, ome_slide, pixels):
         with open_slide(ome_slide) as slide:

@@ -148,7 +148,7 @@ class TiffPixels:
         page = self._pages[level]
         if page.sizes[0, index] == 0 or page.offsets[0, index] == 0:
             return None
-        key = (self._identity, level, index)
+        key = (self._identity, page.place, index)
         return self._cache.get_or_make(key, lambda: self._decoded(page, level, index))
 
     def _decoded(self, page: TiffPage, level: int, index: int) -> NDArray[np.uint8]:
