@@ -57,7 +57,8 @@ def test_tiles_without_data_are_white(tmp_path, pixels):
 @pytest.mark.parametrize("kind", made_tiffs.UNKNOWN_TO_OPENSLIDE)
 def test_what_openslide_does_not_see_is_what_was_written(tmp_path, pixels, kind):
     path, written = made_tiffs.unknown_to_openslide(kind, tmp_path / "made.ome.tif", pixels)
-    assert is_slide(path) == (kind != "grey strips")
+    # One image in strips may be any picture.
+    assert is_slide(path) == (kind not in {"strips", "one strip", "grey strips"})
     with open_slide(path) as slide:
         assert slide.backend == "tiff"
         several = "OME" in kind or "pyramid" in kind or kind in {"JPEG 2000", "big-endian"}

@@ -73,6 +73,7 @@ def open_slide(
         What reads the pixels: "openslide"; "tiff", which decodes a TIFF's tiles directly and is
         several times as fast; or "auto": the latter for files where it gives the same pixels,
         which is tried out at the first reading of a file that is not known (`slides.proof`).
+        Of an OME-TIFF "openslide" sees the finest level alone.
 
     Returns
     -------

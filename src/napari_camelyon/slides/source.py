@@ -116,8 +116,8 @@ def is_slide(path: Path | str) -> bool:
 
     A folder is one when it holds DICOM files of a slide, or is an OME-Zarr image of 8-bit colour
     or grey. Of the TIFFs that OpenSlide does not know, those are slides that `open_slide` reads and
-    that are tiled or in colour: what else is grey and in strips is rather a figure or a photograph
-    of a microscope. Never raises.
+    that have tiles or levels: one image in strips opens as well when asked for, but is more often a
+    figure or a photograph, which is left to others. Never raises.
     """
     path = Path(path)
     try:
@@ -129,7 +129,7 @@ def is_slide(path: Path | str) -> bool:
         images = find_images(OpenFile(file))
     except (SlideError, UnsupportedTiffError, OSError):
         return False
-    return images is not None and (images.levels[0].tiled or images.levels[0].samples >= 3)
+    return images is not None and (images.levels[0].tiled or len(images.levels) > 1)
 
 
 def open_source(path: Path, backend: Backend = "auto") -> Source:

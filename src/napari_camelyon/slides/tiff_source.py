@@ -344,11 +344,13 @@ class TiffSource:
         Raises
         ------
         SlideError
-            Another file lies at the path by now.
-        OSError
-            The file is gone.
+            The file is gone, or another one lies at the path by now.
         """
-        found = files.fingerprint(self.path)
+        say_if_replaced(self.path, self._identity)
+        try:
+            found = files.fingerprint(self.path)
+        except OSError as error:
+            raise SlideError(f"{self.path} cannot be read any more ({error.strerror}).") from error
         say_if_replaced(self.path, self._identity)
         return found
 
