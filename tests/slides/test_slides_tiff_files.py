@@ -137,6 +137,18 @@ def test_a_file_cut_off_says_so(path, tmp_path):
     assert max(offsets) < len(content)
 
 
+@pytest.mark.parametrize("kind", ["OME", "pyramid in strips", "JPEG 2000", "big-endian"])
+def test_a_file_cut_off_before_a_level_is_refused(tmp_path, pixels, kind):
+    whole, _ = made_tiffs.unknown_to_openslide(kind, tmp_path / "whole.tif", pixels)
+    with tifffile.TiffFile(whole) as tif:
+        page = tif.pages.first
+        places = [sub.offset for sub in page.pages or ()] or [page.offset for page in tif.pages]
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(whole.read_bytes()[: max(places) + 3])
+    with pytest.raises(SlideError, match="cut off"):
+        open_slide(cut)
+
+
 class TestClaims:
     @pytest.fixture
     def claiming(self, tmp_path, pixels) -> Path:

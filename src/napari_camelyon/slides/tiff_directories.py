@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from napari_camelyon.slides.open_file import OpenFile
 
-__all__ = ["Directory", "read_directories"]
+__all__ = ["Directory", "DirectoryChain", "read_directories"]
 
 _MOST_DIRECTORIES = 10_000
 """Slides have about ten; a stack of a thousand planes still passes."""
@@ -157,13 +157,25 @@ class Directory:
         return np.frombuffer(data, np.dtype(letter).newbyteorder(self._order)).astype(np.uint64)
 
 
-def read_directories(file: OpenFile) -> tuple[Directory, ...] | None:
-    """Return the directories of a TIFF's main chain, as far as they can be followed.
+@dataclass(frozen=True, slots=True)
+class DirectoryChain:
+    """The directories of a TIFF's main chain.
 
-    Returns
-    -------
-    tuple of Directory or None
-        None: the file is no TIFF. Empty: it is one, but its first directory is damaged or cut off.
+    Attributes
+    ----------
+    directories : tuple of Directory
+        As far as they can be followed; none where the first one cannot be read.
+    complete : bool
+        Whether the chain, and every list of sub-directories, was followed to its end. It is not
+        where the file is cut off or damaged.
+    """
+
+    directories: tuple[Directory, ...]
+    complete: bool
+
+
+def read_directories(file: OpenFile) -> DirectoryChain | None:
+    """Return the directories of a TIFF, or None for a file of another kind.
 
     Raises
     ------
@@ -174,7 +186,8 @@ def read_directories(file: OpenFile) -> tuple[Directory, ...] | None:
     if layout is None:
         return None
     reader = _Reader(file, layout)
-    return tuple(reader.chain(layout.first))
+    directories = tuple(reader.chain(layout.first))
+    return DirectoryChain(directories, reader.complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +222,7 @@ class _Reader:
     def __init__(self, file: OpenFile, layout: _Layout) -> None:
         self._file = file
         self._layout = layout
+        self.complete = True
         self._visited: set[int] = set()
         # Entries do not overlap in sound files: no more fit into it.
         self._fields_left = file.identity.size // layout.entry_bytes
@@ -232,6 +246,11 @@ class _Reader:
 
     def _directory(self, place: int) -> tuple[dict[int, _Field], int] | None:
         """Read a directory; return its fields and the place of the next."""
+        found = self._read_directory(place)
+        self.complete = self.complete and found is not None
+        return found
+
+    def _read_directory(self, place: int) -> tuple[dict[int, _Field], int] | None:
         if place in self._visited or len(self._visited) >= _MOST_DIRECTORIES:
             return None
         self._visited.add(place)
@@ -253,6 +272,7 @@ class _Reader:
             self._add_field(fields, data[start : start + entry_bytes], place + head + start)
         rest = data[count * entry_bytes :]
         if len(rest) < link:
+            self.complete = False
             return fields, 0
         return fields, struct.unpack(f"{order}{'Q' if big else 'I'}", rest)[0]
 

@@ -41,12 +41,14 @@ def tiff_pixels(
     """
     try:
         file = OpenFile(path)
-        directories = read_directories(file)
+        chain = read_directories(file)
     except SlideError:
         return None
     if file.identity != identity:
         return None
-    left = [page for page in _pages(directories or ()) if page.tiled]
+    if chain is None:
+        return None
+    left = [page for page in _pages(chain.directories) if page.tiled]
     found = []
     for level in levels:
         page = next((page for page in left if _holds(page, level)), None)

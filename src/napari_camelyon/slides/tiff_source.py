@@ -85,11 +85,17 @@ def find_images(file: OpenFile) -> TiffImages | None:
     SlideError
         The file cannot be read any more.
     """
-    directories = read_directories(file)
-    if directories is None:
+    chain = read_directories(file)
+    if chain is None:
         return None
+    directories = chain.directories
     if not directories:
         raise UnsupportedTiffError("its first directory is damaged or was cut off")
+    if not chain.complete:
+        # Levels that are listed and not there would be missed in silence.
+        raise UnsupportedTiffError(
+            "its directories cannot be followed to the end, so it may be damaged or cut off"
+        )
     description = directories[0].text(_DESCRIPTION)
     if not is_ome_xml(description):
         levels = _pyramid(directories, 0)
@@ -121,7 +127,8 @@ def refuse_false_claims(file: OpenFile) -> None:
     SlideError
         A tile claims to be larger than the file, or than any tile.
     """
-    for directory in read_directories(file) or ():
+    chain = read_directories(file)
+    for directory in () if chain is None else chain.directories:
         wide, tall = directory.number(322, 0), directory.number(323, 0)
         if wide * tall > _LARGEST_OPENSLIDE_TILE_PX:
             raise SlideError(
