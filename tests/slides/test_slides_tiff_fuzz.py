@@ -164,7 +164,7 @@ TOO_MUCH = {
     "a JPEG 2000 of 65,000 px": (33005, jpeg_2000_of(65_000, 65_000), "another size"),
     "a JPEG 2000 of 4,096 parts": (33005, jpeg_2000_of(64, 1), "parts"),
     "a JPEG 2000 of 65,535 layers": (33005, jpeg_2000_of(64, 64, 65_535), "layers"),
-    "10 MB of zeros, deflated": (8, imagecodecs.zlib_encode(bytes(10_000_000)), "BUF"),
+    "10 MB of zeros, deflated": (8, imagecodecs.zlib_encode(bytes(10_000_000)), "SPACE"),
 }
 
 
