@@ -28,7 +28,8 @@ from napari.layers import Image
 from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 
-from napari_camelyon.slides import Slide, layer_data, open_slide, tiff_pixels
+from napari_camelyon.slides import Slide, layer_data, open_slide
+from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.tile_cache import shared_cache
 from napari_camelyon.widgets.napari_compat import camera
 from napari_camelyon.widgets.slide_layer import slide_layer
@@ -75,9 +76,9 @@ def _measure(
     name: str, disk: str, path: Path, make_layer: Callable[[Slide], Image], pans: int
 ) -> None:
     shared_cache.cache_clear()
-    fast_read = tiff_pixels._File.read
+    fast_read = OpenFile.read
 
-    def slow_read(file: tiff_pixels._File, offset: int, size: int) -> bytes:
+    def slow_read(file: OpenFile, offset: int, size: int) -> bytes:
         time.sleep(SLOW_S)
         return fast_read(file, offset, size)
 
@@ -85,7 +86,7 @@ def _measure(
     viewer.window.resize(1560, 960)
     _settle(0.5)
     if disk == "slow":
-        tiff_pixels._File.read = slow_read
+        OpenFile.read = slow_read
     try:
         memory = _resident_mb()
         start = time.perf_counter()
@@ -114,7 +115,7 @@ def _measure(
                 blocks.append(longest)
             _settle(0.1)
     finally:
-        tiff_pixels._File.read = fast_read
+        OpenFile.read = fast_read
     print(
         f"| {name} | {disk} | {opened:.2f} s | {blocked * 1000:.0f} ms "
         f"| {statistics.median(blocks) * 1000:.0f} ({max(blocks) * 1000:.0f}) ms "

@@ -113,7 +113,7 @@ def test_from_an_empty_window_to_an_outline_over_a_slide(docked, slide_dock, fol
     assert QApplication.clipboard().text() == "Size\t1,024 × 1,024 px = 0.51 × 0.51 mm"
     dock.facts.copy_all()
     assert "openslide.vendor\tgeneric-tiff" in QApplication.clipboard().text()
-    assert dock.facts.topLevelItem(8).childCount() > 5
+    assert dock.facts.topLevelItem(dock.facts.topLevelItemCount() - 1).childCount() > 5
 
     double_click(qtbot, dock, 0)
     wait_for_found(qtbot, dock, 0)
@@ -218,7 +218,7 @@ def test_a_pixel_size_is_set_once_and_not_under_results(
     qtbot.mouseClick(dock.mpp_button, LEFT)
     assert "nompp does not say" in asked[0]
     assert view.nodes["nompp"].slide.mpp == (0.5, 0.5)
-    assert values(dock)["Pixel size"].startswith("0.5 µm/px, given by the user")
+    assert values(dock)["Pixel size"].startswith("0.5 µm/px, given by a person")
     assert dock.mpp_button.text() == "Change pixel size …"
     node = view.nodes["nompp"]
     plan = plan_patches(node.slide, reference_spec(node.slide))
