@@ -32,6 +32,9 @@ _MOST_CHILDREN = 64
 _MOST_TEXT_BYTES = 1 << 25
 """Of one description: OME-XML of large experiments reaches megabytes."""
 
+_BLOCK_BYTES = 1 << 16
+_MOST_BLOCKS = 32
+
 _SUB_DIRECTORIES = 330
 
 _Order = Literal["<", ">"]
@@ -82,7 +85,7 @@ class Directory:
     """
 
     place: int
-    _file: OpenFile
+    _file: "_Ahead"
     _order: _Order
     _fields: Mapping[int, _Field]
     children: tuple["Directory", ...] = ()
@@ -185,7 +188,7 @@ def read_directories(file: OpenFile) -> DirectoryChain | None:
     layout = _layout(file.read(0, 16))
     if layout is None:
         return None
-    reader = _Reader(file, layout)
+    reader = _Reader(_Ahead(file), layout)
     directories = tuple(reader.chain(layout.first))
     return DirectoryChain(directories, reader.complete)
 
@@ -216,10 +219,40 @@ def _layout(head: bytes) -> _Layout | None:
     return _Layout(order, True, struct.unpack_from(f"{order}Q", head, 8)[0])
 
 
+class _Ahead:
+    """A file that is read in blocks.
+
+    Directories are many small reads, and on a network or a slow disk each costs as much as one of
+    a block does.
+    """
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._blocks: dict[int, bytes] = {}
+        self.identity = file.identity
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return the bytes at a place as `OpenFile.read` does."""
+        if offset < 0 or not 0 < size <= _BLOCK_BYTES:
+            return self._file.read(offset, size)
+        first, last = offset // _BLOCK_BYTES, (offset + size - 1) // _BLOCK_BYTES
+        data = b"".join(self._block(index) for index in range(first, last + 1))
+        start = offset - first * _BLOCK_BYTES
+        return data[start : start + size]
+
+    def _block(self, index: int) -> bytes:
+        block = self._blocks.get(index)
+        if block is None:
+            if len(self._blocks) >= _MOST_BLOCKS:
+                self._blocks = {}
+            block = self._blocks[index] = self._file.read(index * _BLOCK_BYTES, _BLOCK_BYTES)
+        return block
+
+
 class _Reader:
     """The state of one walk: what was visited, and how much more may be."""
 
-    def __init__(self, file: OpenFile, layout: _Layout) -> None:
+    def __init__(self, file: _Ahead, layout: _Layout) -> None:
         self._file = file
         self._layout = layout
         self.complete = True
