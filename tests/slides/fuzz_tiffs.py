@@ -16,6 +16,7 @@ from napari_camelyon.errors import SlideError
 from napari_camelyon.slides import open_slide
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.proof import is_source_proven
+from napari_camelyon.slides.tiff_directories import read_directories
 from napari_camelyon.slides.tiff_source import TiffSource, find_images
 from napari_camelyon.slides.tiff_tiles import UnsupportedTiffError
 from napari_camelyon.slides.tile_cache import TileCache
@@ -76,7 +77,7 @@ def read_directly(path: Path, rng: np.random.Generator, *, prove: bool) -> bool:
     """Read a file as the TIFF room does; tell whether it gave pixels."""
     try:
         file = OpenFile(path)
-        images = find_images(file)
+        images = find_images(read_directories(file))
         if images is None:
             return False
         source = TiffSource(file, images, TileCache(1 << 22))

@@ -105,7 +105,7 @@ def test_claims_are_refused_before_anything_is_allocated(tmp_path, kind):
     tracemalloc.start()
     try:
         with pytest.raises(UnsupportedTiffError, match=reason):
-            find_images(OpenFile(path))
+            find_images(read_directories(OpenFile(path)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -137,7 +137,7 @@ def one_tile(path: Path, compression: int, data: bytes) -> TiffSource:
         metadata=None,
     )
     file = OpenFile(path)
-    return TiffSource(file, find_images(file), TileCache(0))
+    return TiffSource(file, find_images(read_directories(file)), TileCache(0))
 
 
 def jpeg_of(size: int, scans: int = 1) -> bytes:

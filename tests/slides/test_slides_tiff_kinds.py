@@ -12,6 +12,7 @@ from napari_camelyon.slides import is_slide, open_slide
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
 from napari_camelyon.slides.proof import is_proven_equal, is_source_proven, largest_difference
+from napari_camelyon.slides.tiff_directories import read_directories
 from napari_camelyon.slides.tiff_pixels import tiff_pixels
 from napari_camelyon.slides.tiff_source import TiffSource, find_images
 from napari_camelyon.slides.tile_cache import TileCache
@@ -219,7 +220,7 @@ class TestProof:
     def test_every_level_of_a_source_is_compared(self, tmp_path, pixels, level, pieces):
         path = made_tiffs.ome(tmp_path / "made.ome.tif", pixels, compression=None, **pieces)
         file = OpenFile(path)
-        images = find_images(file)
+        images = find_images(read_directories(file))
         assert is_source_proven(TiffSource(file, images, TileCache(1 << 22)), None)
         # The same tiles in another order, as if the directory had been read wrongly.
         page = images.levels[level]

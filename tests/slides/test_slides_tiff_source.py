@@ -15,6 +15,7 @@ from napari_camelyon.slides import describe, is_slide, open_slide
 from napari_camelyon.slides.ome_xml import OmeXmlError, read_ome_xml
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
+from napari_camelyon.slides.tiff_directories import read_directories
 from napari_camelyon.slides.tiff_pixels import tiff_pixels
 from napari_camelyon.slides.tiff_source import TiffSource, find_images
 from napari_camelyon.slides.tile_cache import TileCache
@@ -89,7 +90,7 @@ class TestOme:
         cache = TileCache(1 << 24)
         slow, file = OpenSlideBackend(path), OpenFile(path)
         first = tiff_pixels(path, slow.identity, slow.levels, cache)
-        largest = TiffSource(file, find_images(file), cache)
+        largest = TiffSource(file, find_images(read_directories(file)), cache)
         for _ in range(2):
             np.testing.assert_array_equal(
                 first.read_level(0, 0, 0, 256, 192), 255 - pixels[:192, :256]

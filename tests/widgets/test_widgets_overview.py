@@ -15,6 +15,7 @@ from napari_camelyon.widgets.napari_compat import camera, canvas_widget, main_wi
 from napari_camelyon.widgets.opening import open_paths
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.zoom import KEYS, MAGNIFICATIONS, zoom_text, zoom_to
+from shown_canvas import screenshot
 
 pytestmark = pytest.mark.gui
 
@@ -43,18 +44,6 @@ def seen(viewer):
 
 def middle(viewer):
     return seen(viewer).mean(axis=0)
-
-
-def picture_of(viewer):
-    """What the canvas shows, once all is drawn."""
-    last = None
-    for _ in range(20):
-        QApplication.processEvents()
-        shown = viewer.screenshot(canvas_only=True, flash=False)[..., :3]
-        if last is not None and np.array_equal(shown, last):
-            return shown
-        last = shown
-    raise AssertionError("the canvas never comes to rest")
 
 
 def is_red(pixel):
@@ -109,7 +98,7 @@ def test_the_box_is_what_is_seen_and_the_mouse_moves_it(docked, slide_dock, mark
     qtbot.mouseMove(minimap, start)
     assert np.abs(middle(viewer) - MARK_XY).max() <= a_pixel, "it was let go"
     scale_bar(viewer).visible = False
-    shown = picture_of(viewer)
+    shown = screenshot(viewer)
     assert is_red(shown[shown.shape[0] // 2, shown.shape[1] // 2])
 
     # A click elsewhere goes there, the wheel zooms about the middle.
@@ -202,7 +191,7 @@ def test_keys_zoom_to_objectives_about_the_cursor(docked, slide_dock, marked, qt
     assert slide_dock.zoom.buttons[3].isChecked(), "a second click does not release it"
 
     # The mark is as large on the screen as the magnification says.
-    shown = picture_of(viewer)
+    shown = screenshot(viewer)
     red = (shown[..., 0] > 200) & (shown[..., 1] < 60)
     per_logical = shown.shape[1] / canvas.width()
     across = np.array([np.ptp(np.flatnonzero(red.any(axis=axis))) + 1 for axis in (0, 1)])

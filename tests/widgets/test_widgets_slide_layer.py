@@ -9,7 +9,6 @@ from napari import Viewer
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from numpy.typing import NDArray
-from qtpy.QtCore import QEventLoop
 from qtpy.QtWidgets import QApplication
 
 from napari_camelyon.slides import Slide, layer_data, open_slide
@@ -23,6 +22,7 @@ from napari_camelyon.widgets.slide_layer import (
     slide_layer,
     slides_are_sharp,
 )
+from shown_canvas import screenshot
 
 MARK_PX = 64
 MARKS_XY = [(104, 80), (2501, 1649), (4889, 3187)]
@@ -56,21 +56,6 @@ def look_at(viewer: Viewer, slide: Slide, point_xy: tuple[float, float], zoom: f
     pixels = screenshot(viewer)
     screen_a_unit = view.zoom * pixels.shape[0] / canvas_size_px(viewer)[0]
     return Shot(pixels, np.array(point_xy, dtype=float), 1 / (screen_a_unit * unit))
-
-
-def screenshot(viewer: Viewer) -> NDArray[np.uint8]:
-    """Draw until nothing changes any more."""
-    last = None
-    QApplication.processEvents()
-    while not slides_are_sharp(viewer):
-        QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
-    for _ in range(20):
-        QApplication.processEvents()
-        shown = viewer.screenshot(canvas_only=True, flash=False)[..., :3]
-        if last is not None and np.array_equal(shown, last):
-            return shown
-        last = shown
-    raise AssertionError("the canvas never comes to rest")
 
 
 def red_centroid(shot: Shot) -> NDArray[np.float64]:

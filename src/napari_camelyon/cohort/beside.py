@@ -8,6 +8,7 @@ from napari_camelyon import annotations
 from napari_camelyon.cohort.results import read_run
 from napari_camelyon.errors import ResultError
 from napari_camelyon.heatmaps import HEATMAP_FOLDER
+from napari_camelyon.slides import slide_name
 from napari_camelyon.staging import NodeClass, read_node
 
 __all__ = ["Beside", "FoundResults", "found_beside"]
@@ -71,7 +72,7 @@ def found_beside(slide_path: Path | str) -> Beside:
         A slide file, or a folder with the DICOM files of one slide.
     """
     slide = Path(slide_path).expanduser().absolute()
-    name = slide.name if slide.is_dir() else slide.stem
+    name = slide_name(slide)
     places = _places(slide)
     files = [place / f"{name}{extension}" for place in places for extension in annotations.FORMATS]
     results = [_results(place / name) for place in places if _is_file(place / name / "node.json")]

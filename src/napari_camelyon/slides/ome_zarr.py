@@ -170,11 +170,7 @@ class OmeZarrSource:
 
     def _tile(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
         key = (self._identity, level, column, row)
-        tile = self._cache.get(key)
-        if tile is None:
-            tile = self._decoded(level, column, row)
-            self._cache.put(key, tile)
-        return tile
+        return self._cache.get_or_make(key, lambda: self._decoded(level, column, row))
 
     def _decoded(self, index: int, column: int, row: int) -> NDArray[np.uint8]:
         level = self._image.levels[index]

@@ -14,6 +14,7 @@ from napari_camelyon.slides.ome_zarr_metadata import is_ome_zarr_slide, is_zarr
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend, detect_vendor
 from napari_camelyon.slides.proof import is_source_proven
+from napari_camelyon.slides.tiff_directories import DirectoryChain, read_directories
 from napari_camelyon.slides.tiff_source import (
     TiffImages,
     TiffSource,
@@ -126,7 +127,7 @@ def is_slide(path: Path | str) -> bool:
         file = _file_to_open(path)
         if detect_vendor(file) is not None:
             return True
-        images = find_images(OpenFile(file))
+        images = find_images(read_directories(OpenFile(file)))
     except (SlideError, UnsupportedTiffError, OSError):
         return False
     return images is not None and (images.levels[0].tiled or len(images.levels) > 1)
@@ -155,11 +156,16 @@ def open_source(path: Path, backend: Backend = "auto") -> Source:
         return OmeZarrSource(path, shared_cache())
     file = _file_to_open(path)
     vendor = detect_vendor(file)
-    if backend != "tiff" and vendor not in {None, *_OWN_LAYOUT}:
-        refuse_false_claims(OpenFile(file))
-    if backend == "openslide" or vendor not in {None, _ANY_TIFF}:
+    by_openslide = backend == "openslide" or vendor not in {None, _ANY_TIFF}
+    if by_openslide and (backend == "tiff" or vendor in {None, *_OWN_LAYOUT}):
         return OpenSlideBackend(file)
-    return _open_tiff(file, None if vendor is None else _try_openslide(file), backend)
+    opened = OpenFile(file)
+    chain = read_directories(opened)
+    if backend != "tiff" and vendor is not None:
+        refuse_false_claims(opened, chain)
+    if by_openslide:
+        return OpenSlideBackend(file)
+    return _open_tiff(opened, chain, None if vendor is None else _try_openslide(file), backend)
 
 
 def _try_openslide(path: Path) -> OpenSlideBackend | SlideError:
@@ -169,14 +175,19 @@ def _try_openslide(path: Path) -> OpenSlideBackend | SlideError:
         return error
 
 
-def _open_tiff(path: Path, slow: OpenSlideBackend | SlideError | None, backend: Backend) -> Source:
+def _open_tiff(
+    opened: OpenFile,
+    chain: DirectoryChain | None,
+    slow: OpenSlideBackend | SlideError | None,
+    backend: Backend,
+) -> Source:
     """Open a TIFF by itself where it is more than OpenSlide sees, and proven to be read right.
 
     `slow` is the file as OpenSlide sees it, or why it does not open, or None: it is no slide to it.
     """
-    opened = OpenFile(path)
+    path = opened.path
     try:
-        images = find_images(opened)
+        images = find_images(chain)
     except UnsupportedTiffError as error:
         if slow is None:
             raise SlideError(f"{path} cannot be read as a slide: {error}.") from error

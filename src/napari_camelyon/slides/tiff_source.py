@@ -17,7 +17,7 @@ from napari_camelyon.slides.icc import icc_profile_in_tiff
 from napari_camelyon.slides.levels import StoredLevel
 from napari_camelyon.slides.ome_xml import OmeImage, OmeXmlError, is_ome_xml, read_ome_xml
 from napari_camelyon.slides.open_file import OpenFile, say_if_replaced
-from napari_camelyon.slides.tiff_directories import Directory, read_directories
+from napari_camelyon.slides.tiff_directories import Directory, DirectoryChain
 from napari_camelyon.slides.tiff_pixels import TiffPixels
 from napari_camelyon.slides.tiff_tiles import (
     LARGEST_STRIPPED_PX,
@@ -70,8 +70,13 @@ class TiffImages:
     is_ome: bool
 
 
-def find_images(file: OpenFile) -> TiffImages | None:
+def find_images(chain: DirectoryChain | None) -> TiffImages | None:
     """Find the slide in a TIFF, its levels and what lies beside it.
+
+    Parameters
+    ----------
+    chain : DirectoryChain or None
+        As `read_directories` gives it.
 
     Returns
     -------
@@ -85,7 +90,6 @@ def find_images(file: OpenFile) -> TiffImages | None:
     SlideError
         The file cannot be read any more.
     """
-    chain = read_directories(file)
     if chain is None:
         return None
     directories = chain.directories
@@ -115,7 +119,7 @@ def find_images(file: OpenFile) -> TiffImages | None:
     return TiffImages(levels, associated, properties, True)
 
 
-def refuse_false_claims(file: OpenFile) -> None:
+def refuse_false_claims(file: OpenFile, chain: DirectoryChain | None) -> None:
     """Refuse a TIFF that would end the whole program inside OpenSlide.
 
     OpenSlide (4.0) takes memory for what a tile claims to be, and where there is not enough the
@@ -127,7 +131,6 @@ def refuse_false_claims(file: OpenFile) -> None:
     SlideError
         A tile claims to be larger than the file, or than any tile.
     """
-    chain = read_directories(file)
     for directory in () if chain is None else chain.directories:
         wide, tall = directory.number(322, 0), directory.number(323, 0)
         if wide * tall > _LARGEST_OPENSLIDE_TILE_PX:

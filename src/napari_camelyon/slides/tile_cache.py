@@ -50,10 +50,7 @@ class TileCache:
     def get(self, key: Hashable) -> NDArray[np.uint8] | None:
         """Return a tile, which is then the most recently used, or None."""
         with self._lock:
-            tile = self._tiles.get(key)
-            if tile is not None:
-                self._tiles.move_to_end(key)
-            return tile
+            return self._find(key)
 
     def get_or_make(
         self, key: Hashable, make: Callable[[], NDArray[np.uint8]]
@@ -65,9 +62,8 @@ class TileCache:
         """
         while True:
             with self._lock:
-                tile = self._tiles.get(key)
+                tile = self._find(key)
                 if tile is not None:
-                    self._tiles.move_to_end(key)
                     return tile
                 other = self._making.get(key)
                 if other is None:
@@ -84,6 +80,12 @@ class TileCache:
             with self._lock:
                 del self._making[key]
             own.done.set()
+
+    def _find(self, key: Hashable) -> NDArray[np.uint8] | None:
+        tile = self._tiles.get(key)
+        if tile is not None:
+            self._tiles.move_to_end(key)
+        return tile
 
     def put(self, key: Hashable, tile: NDArray[np.uint8]) -> None:
         """Keep a tile; one larger than the whole cache is not kept."""

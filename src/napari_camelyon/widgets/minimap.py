@@ -20,11 +20,11 @@ from qtpy.QtGui import (
     QWheelEvent,
 )
 from qtpy.QtWidgets import QToolButton, QWidget
-from superqt.utils import create_worker
 
 from napari_camelyon.errors import SlideError
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer
 from napari_camelyon.slides import Slide, overview
+from napari_camelyon.widgets.background import in_thread
 from napari_camelyon.widgets.napari_compat import (
     camera,
     canvas_widget,
@@ -208,17 +208,10 @@ class Minimap(QWidget):
             if self._slide is None or self._slide.path != node.slide.path:
                 self._picture = None  # it stays where only the pixel size was set
             self._slide = node.slide
-            self._read(node.slide)
+            in_thread(_read_overview, node.slide, _READ_PX, receive=self._on_read)
         self._arrange()
         self.show()
         self.raise_()
-
-    def _read(self, slide: Slide) -> None:
-        worker = create_worker(
-            _read_overview, slide, _READ_PX, _start_thread=False, _ignore_errors=True
-        )
-        worker.returned.connect(self._on_read)
-        worker.start()
 
     def _on_read(self, read: tuple[Slide, QImage | None]) -> None:
         slide, picture = read

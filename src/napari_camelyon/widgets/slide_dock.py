@@ -1,8 +1,6 @@
 """The "Slide" dock: open slides and what belongs to them, zoom, look up a slide's facts."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
@@ -23,10 +21,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QElidingLabel
-from superqt.utils import create_worker
 
 from napari_camelyon.cohort import Beside, FoundResults, found_beside
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.widgets.background import in_thread
 from napari_camelyon.widgets.found_list import FoundList
 from napari_camelyon.widgets.label_image import LabelDialog
 from napari_camelyon.widgets.menus import open_slide_dialog
@@ -236,14 +234,14 @@ class SlideDock(QWidget):
         self.name.setText(node.slide.name)
         self.facts.show_slide(node.slide)
         self.profile_box.hide()
-        _in_thread(look_up, node.slide, self._on_looked_up)
+        in_thread(look_up, node.slide, receive=self._on_looked_up)
         self._show_pixel_size(node.slide.name)
         self.label_button.setVisible(bool(node.slide.associated_names))
         if self._looked_beside != node.slide.path:
             self._looked_beside = node.slide.path
             self.found.show_found(None)
             self.pages.setTabText(self._found_tab, "Found")
-            _in_thread(_look_beside, node.slide.path, self._on_beside)
+            in_thread(_look_beside, node.slide.path, receive=self._on_beside)
 
     def _show_pixel_size(self, name: str) -> None:
         node = self._view.shown_node
@@ -318,15 +316,6 @@ def _page() -> tuple[QWidget, QVBoxLayout]:
     layout = QVBoxLayout(page)
     layout.setContentsMargins(0, 6, 0, 0)
     return page, layout
-
-
-def _in_thread(
-    function: Callable[[Any], object], argument: object, receive: Callable[[Any], None]
-) -> None:
-    """Call a function in a thread and hand its result to a method of a widget."""
-    worker = create_worker(function, argument, _start_thread=False, _ignore_errors=True)
-    worker.returned.connect(receive)
-    worker.start()
 
 
 def _look_beside(path: Path) -> tuple[Path, Beside]:

@@ -8,10 +8,10 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QThreadPool, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap, QShowEvent
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
-from superqt.utils import create_worker
 
 from napari_camelyon.errors import SlideError
-from napari_camelyon.slides import Preview, find_slides, read_preview
+from napari_camelyon.slides import Preview, find_slides, read_preview, slide_name
+from napari_camelyon.widgets.background import in_thread
 from napari_camelyon.widgets.napari_compat import main_window
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.pictures import fit_into_square, to_qimage
@@ -90,11 +90,7 @@ class SlideList(QListWidget):
     def open_folder(self, folder: Path | str) -> None:
         """List the slides of a folder in the place of another folder's; open slides stay."""
         self._folder_wanted += 1
-        worker = create_worker(
-            _find, Path(folder), self._folder_wanted, _start_thread=False, _ignore_errors=True
-        )
-        worker.returned.connect(self._on_found)
-        worker.start()
+        in_thread(_find, Path(folder), self._folder_wanted, receive=self._on_found)
 
     def _on_found(self, found: tuple[int, list[Path], str]) -> None:
         number, paths, problem = found
@@ -143,7 +139,7 @@ class SlideList(QListWidget):
         font = item.font()
         font.setBold(shown is not None and path == shown.slide.path)
         item.setFont(font)
-        name = path.name if path.is_dir() else path.stem
+        name = slide_name(path)
         opened = any(path == node.slide.path for node in self._view.nodes.values())
         facts = "…" if glance is None else glance.facts
         item.setText(f"{'● ' if opened else ''}{name}\n{facts}")
@@ -168,16 +164,13 @@ class SlideList(QListWidget):
             return
         self._reading = True
         # One worker a picture: between two of them others get their turn in the pool.
-        worker = create_worker(
+        in_thread(
             read_preview,
             self._waiting.popleft(),
             _READ_PX,
-            _start_thread=False,
-            _ignore_errors=True,
+            receive=self._on_preview,
+            finished=self._on_finished,
         )
-        worker.returned.connect(self._on_preview)
-        worker.finished.connect(self._on_finished)
-        worker.start()
 
     def _on_preview(self, preview: Preview) -> None:
         if self._closing:
