@@ -1,5 +1,6 @@
 """Damaged TIFFs of every kind: pixels or a sentence, in bounded memory, and never a crash."""
 
+import io
 import os
 import struct
 import subprocess
@@ -11,6 +12,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 import made_tiffs
 import napari_camelyon
@@ -140,11 +142,28 @@ def one_tile(path: Path, compression: int, data: bytes) -> TiffSource:
     return TiffSource(file, find_images(read_directories(file)), TileCache(0))
 
 
-def jpeg_of(size: int, scans: int = 1) -> bytes:
+def jpeg_of(size: int) -> bytes:
     data = bytearray(imagecodecs.jpeg8_encode(np.zeros((64, 64, 3), np.uint8)))
     place = data.index(b"\xff\xc0") + 5
     data[place : place + 4] = struct.pack(">2H", size, size)
-    return bytes(data) + b"\xff\xda\0\0" * (scans - 1)
+    return bytes(data)
+
+
+def jpeg_of_scans(scans: int, **options: object) -> bytes:
+    """Repeat the last scan of a JPEG."""
+    written = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(written, "jpeg", **options)
+    data = written.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * (scans - 1) + data[-2:]
+
+
+def jpeg_of_scans_of_one_colour(scans: int) -> bytes:
+    """Let each scan of a sequential JPEG have one colour of three, as it may."""
+    data = jpeg_of(64)
+    place = data.index(b"\xff\xda")
+    scan = b"\xff\xda" + struct.pack(">H", 8) + bytes([1, 1, 0, 0, 63, 0]) + bytes(32)
+    return data[:place] + scan * scans + b"\xff\xd9"
 
 
 def jpeg_2000_of(size: int, part: int, layers: int = 1) -> bytes:
@@ -160,7 +179,13 @@ def jpeg_2000_of(size: int, part: int, layers: int = 1) -> bytes:
 
 TOO_MUCH = {
     "a JPEG of 65,000 px": (7, jpeg_of(65_000), "shape"),
-    "a JPEG of ten thousand scans": (7, jpeg_of(64, 10_000), "scans"),
+    "a progressive JPEG of a thousand scans": (
+        7,
+        jpeg_of_scans(1_000, progressive=True),
+        "too many scans",
+    ),
+    "a JPEG of a thousand scans": (7, jpeg_of_scans_of_one_colour(1_000), "too many scans"),
+    "a JPEG of scans after the last one": (7, jpeg_of_scans(1_000), "more than one scan"),
     "a JPEG 2000 of 65,000 px": (33005, jpeg_2000_of(65_000, 65_000), "another size"),
     "a JPEG 2000 of 4,096 parts": (33005, jpeg_2000_of(64, 1), "parts"),
     "a JPEG 2000 of 65,535 layers": (33005, jpeg_2000_of(64, 64, 65_535), "layers"),
@@ -196,7 +221,14 @@ def test_a_stream_that_is_too_long_is_decoded_as_far_as_the_tile_goes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("compression", "data"), [(7, jpeg_of(64)), (33005, jpeg_2000_of(64, 64))], ids=["JPEG", "2000"]
+    ("compression", "data"),
+    [
+        (7, jpeg_of(64)),
+        (7, jpeg_of_scans(1, progressive=True)),
+        (7, jpeg_of_scans_of_one_colour(3)),
+        (33005, jpeg_2000_of(64, 64)),
+    ],
+    ids=["JPEG", "progressive", "one colour", "2000"],
 )
 def test_what_is_tried_above_is_sound_without_its_claim(tmp_path, compression, data):
     source = one_tile(tmp_path / "tile.tif", compression, data)

@@ -169,22 +169,19 @@ class OpenSlideBackend:
         x_px, y_px = round(column * stored.downsample), round(row * stored.downsample)
 
         def read(handle: openslide.OpenSlide) -> None:
-            rgba = np.asarray(handle.read_region((x_px, y_px), level, (width, height)))
-            if not _is_opaque(rgba):
-                # Placed between pixels, the last ones reach beyond the level's edge by a fraction
-                # and come out as partly transparent; their colour is right all the same.
-                right = column + width == stored.width_px and x_px != column * stored.downsample
-                lower = row + height == stored.height_px and y_px != row * stored.downsample
-                if right or lower:
-                    rgba = rgba.copy()
-                if right:
-                    _make_opaque(rgba[:, -1])
-                if lower:
-                    _make_opaque(rgba[-1])
-                rgba = on_white(rgba)
-            # One by one, as numpy takes ten times as long for three channels of four at once.
-            for channel in range(3):
-                into[..., channel] = rgba[..., channel]
+            region = handle.read_region((x_px, y_px), level, (width, height))
+            if region.getchannel("A").getextrema() == (255, 255):
+                # Fewer bytes to take memory for than by way of an array with alpha.
+                into[:] = np.frombuffer(region.tobytes("raw", "RGB"), np.uint8).reshape(into.shape)
+                return
+            rgba = np.array(region)
+            # Placed between pixels, the last ones reach beyond the level's edge by a fraction and
+            # come out as partly transparent; their colour is right all the same.
+            if column + width == stored.width_px and x_px != column * stored.downsample:
+                _make_opaque(rgba[:, -1])
+            if row + height == stored.height_px and y_px != row * stored.downsample:
+                _make_opaque(rgba[-1])
+            into[:] = on_white(rgba)
 
         self._recovering(read, f"level {level} at x={x_px}, y={y_px} ({width} × {height} px)")
 
@@ -241,12 +238,6 @@ def _cannot_open(path: Path, error: openslide.OpenSlideError) -> str:
         f"{path} cannot be opened ({error}). It may be damaged, cut off or of an unsupported kind: "
         "compare it with its original or fetch it again."
     )
-
-
-def _is_opaque(rgba: NDArray[np.uint8]) -> bool:
-    """Tell whether every alpha is 255; four channels at once, as that is six times as fast."""
-    common = np.bitwise_and.reduce(rgba.view(np.uint32).ravel(), initial=0xFFFFFFFF)
-    return bool(common.tobytes()[3] == 255)
 
 
 def _make_opaque(edge: NDArray[np.uint8]) -> None:

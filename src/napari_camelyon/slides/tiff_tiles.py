@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon.slides.levels import LONGEST_SIDE_PX
+from napari_camelyon.slides.lzw import decode_lzw
 from napari_camelyon.slides.tiff_directories import Directory
 
 __all__ = ["LARGEST_STRIPPED_PX", "TiffPage", "UnsupportedTiffError", "tiff_page"]
@@ -34,11 +35,13 @@ _UNASSOCIATED_ALPHA = 2
 
 _MOST_JPEG_SCANS = 64
 """A progressive JPEG has about ten; each costs a pass over the tile, however few its bytes."""
+_SEQUENTIAL = frozenset({0xC0, 0xC1})
+_START_OF_SCAN = 0xDA
+_TABLES_AND_REMARKS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 _MOST_JPEG_2000_PARTS = 1024
 """Parts ("tiles") and layers of one JPEG 2000 tile: memory is taken for all of them beforehand."""
 
 _DECOMPRESS: dict[int, Callable[..., bytes | bytearray]] = {
-    _LZW: imagecodecs.lzw_decode,
     _DEFLATE: imagecodecs.deflate_decode,
     _OLD_DEFLATE: imagecodecs.deflate_decode,
 }
@@ -186,18 +189,19 @@ def _decoder(
         unpack = partial(
             _unpack_jpeg_2000, ycbcr=compression == _APERIO_YCBCR, shape=(tile_width, stored)
         )
-    elif compression == _NONE or compression in _DECOMPRESS:
+    elif compression in {_NONE, _LZW, *_DECOMPRESS}:
         if photometric == _YCBCR:
             raise UnsupportedTiffError("it stores YCbCr colours without JPEG")
         predictor = directory.number(317, 1)
         if directory.number(266, 1) != 1 or predictor not in {1, _HORIZONTAL_PREDICTOR}:
             raise UnsupportedTiffError("it stores its numbers in an unusual way")
         unpack = partial(
-            _unpack_plain,
-            decompress=_DECOMPRESS.get(compression),
+            _unpack_lzw if compression == _LZW else _unpack_plain,
             predicted=predictor == _HORIZONTAL_PREDICTOR,
             shape=(tile_width, stored),
         )
+        if compression in _DECOMPRESS:
+            unpack = partial(unpack, decompress=_DECOMPRESS[compression])
     else:
         raise UnsupportedTiffError(f"its compression ({compression}) is not known")
     return partial(
@@ -254,9 +258,9 @@ def _unpack_plain(
     data: bytes,
     rows: int,
     *,
-    decompress: Callable[..., bytes | bytearray] | None,
     predicted: bool,
     shape: tuple[int, int],
+    decompress: Callable[..., bytes | bytearray] | None = None,
 ) -> Pixels:
     size = rows * shape[0] * shape[1]
     plain = data if decompress is None else decompress(data, out=size)
@@ -268,6 +272,10 @@ def _unpack_plain(
     return pixels
 
 
+def _unpack_lzw(data: bytes, rows: int, *, predicted: bool, shape: tuple[int, int]) -> Pixels:
+    return decode_lzw(data, (rows, *shape), predicted=predicted)
+
+
 def _unpack_jpeg(
     data: bytes,
     rows: int,
@@ -277,7 +285,7 @@ def _unpack_jpeg(
     tables: bytes | None,
     shape: tuple[int, int],
 ) -> Pixels:
-    if _scans(data) > _MOST_JPEG_SCANS:
+    if not _has_one_scan(data) and _scans(data) > _MOST_JPEG_SCANS:
         raise ValueError("it has too many scans for a JPEG image")
     width, samples = shape
     # A given array makes the decoder refuse another size before it allocates anything.
@@ -288,10 +296,30 @@ def _unpack_jpeg(
     return pixels.reshape(rows, width, samples)
 
 
+def _has_one_scan(data: bytes) -> bool:
+    """Tell from the header whether a decoder stops after the first scan, whatever follows it.
+
+    So it is where the first scan of a sequential image has all its colours (ITU-T T.81, annex B).
+    False also where the header is not as simple as usual.
+    """
+    colours = None
+    place = 2
+    while data[place : place + 1] == b"\xff" and place + 10 < len(data):
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in _SEQUENTIAL:
+            colours = data[place + 9]
+        elif marker == _START_OF_SCAN:
+            return data[place + 4] == colours
+        elif marker not in _TABLES_AND_REMARKS:
+            return False
+        place += 2 + length
+    return False
+
+
 def _scans(data: bytes) -> int:
     """Count the markers that begin a scan; three times as fast as ``bytes.count``."""
     marks = np.frombuffer(data, np.uint8)
-    return int(np.count_nonzero((marks[:-1] == 0xFF) & (marks[1:] == 0xDA)))
+    return int(np.count_nonzero((marks[:-1] == 0xFF) & (marks[1:] == _START_OF_SCAN)))
 
 
 def _unpack_jpeg_2000(data: bytes, rows: int, *, ycbcr: bool, shape: tuple[int, int]) -> Pixels:
