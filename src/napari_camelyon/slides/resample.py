@@ -213,10 +213,13 @@ def resize_box(
     if whole and (width, height) == (out_width, out_height):
         left, top, right, bottom = (int(edge) for edge in box)
         return pixels[top:bottom, left:right]
-    if whole and width % out_width == 0 and height % out_height == 0:
-        # Exact only here: Pillow's box filter takes or leaves a pixel as a whole.
-        shrunk = Image.fromarray(pixels).resize((out_width, out_height), Image.Resampling.BOX, box)
-        return np.array(shrunk)
+    factors = int(width // out_width), int(height // out_height)
+    shrinks = (factors[0] * out_width, factors[1] * out_height) == (width, height)
+    if whole and shrinks and (factors[0] * factors[1]).bit_count() == 1:
+        # Pillow's sums are exact, but it divides by multiplying, which is exact by a power of two
+        # alone; its box filter rounds twice, once along each axis.
+        left, top, right, bottom = (int(edge) for edge in box)
+        return np.array(Image.fromarray(pixels).reduce(factors, (left, top, right, bottom)))
     return _resize(pixels, box, out_width, out_height)
 
 
