@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from napari_camelyon.errors import SlideError
-from napari_camelyon.slides.open_file import identity_of
+from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.openslide_backend import OpenSlideBackend
+from napari_camelyon.slides.tiff_directories import read_directories
 from napari_camelyon.slides.tiff_pixels import tiff_pixels
 from napari_camelyon.slides.tile_cache import TileCache
 
@@ -22,7 +23,7 @@ REAL = [
 
 def both(path, cache_bytes=1 << 24):
     slow = OpenSlideBackend(path)
-    fast = tiff_pixels(path, slow.identity, slow.levels, TileCache(cache_bytes))
+    fast = tiff_pixels(read_directories(OpenFile(path)), slow.levels, TileCache(cache_bytes))
     assert fast is not None
     return slow, fast
 
@@ -70,13 +71,22 @@ def test_sixteen_threads_read_what_one_reads(shared_data):
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_no_tiled_tiff_is_left_to_openslide(shared_data, tmp_path):
+def test_levels_that_the_file_does_not_have_are_left_to_openslide(shared_data, make_slide, noise):
     slow = OpenSlideBackend(shared_data / "slides" / "boxes.tiff")
-    text = tmp_path / "text.tif"
-    text.write_text("no slide")
-    assert tiff_pixels(text, identity_of(text), slow.levels, TileCache(0)) is None
-    # Another file than the one that OpenSlide opened.
-    assert tiff_pixels(slow.path, identity_of(text), slow.levels, TileCache(0)) is None
+    other = read_directories(OpenFile(make_slide(noise)))
+    assert tiff_pixels(other, slow.levels, TileCache(0)) is None
+
+
+def test_a_file_that_took_the_place_of_the_one_looked_into_is_left_to_openslide(
+    make_slide, noise, tmp_path
+):
+    path = make_slide(noise)
+    chain = read_directories(OpenFile(path))
+    assert OpenSlideBackend(path, chain).tiff is chain
+    other = tmp_path / "other.tif"
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+    assert OpenSlideBackend(path, chain).tiff is None
 
 
 def test_a_closed_file_says_so(make_slide, noise):

@@ -89,7 +89,7 @@ class TestOme:
                 writer.write(image, photometric="rgb", tile=(64, 64), metadata={"axes": "YXS"})
         cache = TileCache(1 << 24)
         slow, file = OpenSlideBackend(path), OpenFile(path)
-        first = tiff_pixels(path, slow.identity, slow.levels, cache)
+        first = tiff_pixels(read_directories(OpenFile(path)), slow.levels, cache)
         largest = TiffSource(file, find_images(read_directories(file)), cache)
         for _ in range(2):
             np.testing.assert_array_equal(

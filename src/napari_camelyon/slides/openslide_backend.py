@@ -16,6 +16,7 @@ from napari_camelyon.slides.blend import on_white
 from napari_camelyon.slides.icc import icc_profile_in_tiff
 from napari_camelyon.slides.levels import StoredLevel
 from napari_camelyon.slides.open_file import FileIdentity, identity_of, say_if_replaced
+from napari_camelyon.slides.tiff_directories import DirectoryChain
 
 __all__ = ["OpenSlideBackend", "detect_vendor"]
 
@@ -55,6 +56,8 @@ class OpenSlideBackend:
     associated_names : tuple of str
     identity : FileIdentity
         Of the file that was opened; another one may lie at its path later.
+    tiff : DirectoryChain or None
+        What the file is made of where it is a TIFF that others than OpenSlide may read.
 
     Raises
     ------
@@ -64,11 +67,13 @@ class OpenSlideBackend:
 
     name = "openslide"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tiff: DirectoryChain | None = None) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._closed = False
         self.identity = _identity(path)
+        # Another file may have taken the place of the one that was looked into.
+        self.tiff = tiff if tiff is None or tiff.file.identity == self.identity else None
         handle = _open(path)
         self._handle: openslide.OpenSlide | None = handle
         try:
@@ -162,6 +167,7 @@ class OpenSlideBackend:
         with self._lock:
             self._closed = True
             self._handle = None
+        self.tiff = None
 
     def _read_part(self, level: int, column: int, row: int, into: NDArray[np.uint8]) -> None:
         height, width = into.shape[:2]

@@ -197,7 +197,8 @@ class Slide:
         if self._wanted_backend == "openslide" or not isinstance(self._source, OpenSlideBackend):
             return self._source
         source = self._source
-        direct = tiff_pixels(source.path, source.identity, source.levels, shared_cache())
+        chain, source.tiff = source.tiff, None  # which takes megabytes and is not needed again
+        direct = None if chain is None else tiff_pixels(chain, source.levels, shared_cache())
         if self._wanted_backend == "tiff":
             if direct is None:
                 raise SlideError(

@@ -156,36 +156,31 @@ def open_source(path: Path, backend: Backend = "auto") -> Source:
         return OmeZarrSource(path, shared_cache())
     file = _file_to_open(path)
     vendor = detect_vendor(file)
-    by_openslide = backend == "openslide" or vendor not in {None, _ANY_TIFF}
-    if by_openslide and (backend == "tiff" or vendor in {None, *_OWN_LAYOUT}):
+    if vendor in _OWN_LAYOUT or (vendor is None and backend == "openslide"):
         return OpenSlideBackend(file)
-    opened = OpenFile(file)
-    chain = read_directories(opened)
-    if backend != "tiff" and vendor is not None:
-        refuse_false_claims(opened, chain)
-    if by_openslide:
-        return OpenSlideBackend(file)
-    return _open_tiff(opened, chain, None if vendor is None else _try_openslide(file), backend)
+    chain = read_directories(OpenFile(file))
+    if chain is not None and vendor is not None and backend != "tiff":
+        refuse_false_claims(chain)
+    if chain is None or backend == "openslide" or vendor not in {None, _ANY_TIFF}:
+        return OpenSlideBackend(file, chain)
+    return _open_tiff(chain, None if vendor is None else _try_openslide(chain), backend)
 
 
-def _try_openslide(path: Path) -> OpenSlideBackend | SlideError:
+def _try_openslide(chain: DirectoryChain) -> OpenSlideBackend | SlideError:
     try:
-        return OpenSlideBackend(path)
+        return OpenSlideBackend(chain.file.path, chain)
     except SlideError as error:
         return error
 
 
 def _open_tiff(
-    opened: OpenFile,
-    chain: DirectoryChain | None,
-    slow: OpenSlideBackend | SlideError | None,
-    backend: Backend,
+    chain: DirectoryChain, slow: OpenSlideBackend | SlideError | None, backend: Backend
 ) -> Source:
     """Open a TIFF by itself where it is more than OpenSlide sees, and proven to be read right.
 
     `slow` is the file as OpenSlide sees it, or why it does not open, or None: it is no slide to it.
     """
-    path = opened.path
+    path = chain.file.path
     try:
         images = find_images(chain)
     except UnsupportedTiffError as error:
@@ -198,7 +193,7 @@ def _open_tiff(
         if isinstance(slow, SlideError):
             raise slow
         return OpenSlideBackend(path)  # which says that it is no slide
-    source = TiffSource(opened, images, shared_cache())
+    source = TiffSource(chain.file, images, shared_cache())
     seen = slow if isinstance(slow, OpenSlideBackend) else None
     if backend == "tiff" or is_source_proven(source, seen):
         if seen is not None:

@@ -32,8 +32,9 @@ _MOST_CHILDREN = 64
 _MOST_TEXT_BYTES = 1 << 25
 """Of one description: OME-XML of large experiments reaches megabytes."""
 
-_BLOCK_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 18
 _MOST_BLOCKS = 32
+"""Kept at a time, 8 MiB; the lists of tiles of a large slide take two."""
 
 _SUB_DIRECTORIES = 330
 
@@ -166,6 +167,8 @@ class DirectoryChain:
 
     Attributes
     ----------
+    file : OpenFile
+        Which they were read from.
     directories : tuple of Directory
         As far as they can be followed; none where the first one cannot be read.
     complete : bool
@@ -173,6 +176,7 @@ class DirectoryChain:
         where the file is cut off or damaged.
     """
 
+    file: OpenFile
     directories: tuple[Directory, ...]
     complete: bool
 
@@ -185,12 +189,13 @@ def read_directories(file: OpenFile) -> DirectoryChain | None:
     SlideError
         The file cannot be read at all.
     """
-    layout = _layout(file.read(0, 16))
+    ahead = _Ahead(file)
+    layout = _layout(ahead.read(0, 16))
     if layout is None:
         return None
-    reader = _Reader(_Ahead(file), layout)
+    reader = _Reader(ahead, layout)
     directories = tuple(reader.chain(layout.first))
-    return DirectoryChain(directories, reader.complete)
+    return DirectoryChain(file, directories, reader.complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +225,10 @@ def _layout(head: bytes) -> _Layout | None:
 
 
 class _Ahead:
-    """A file that is read in blocks.
+    """A file that is read in blocks, which are kept.
 
-    Directories are many small reads, and on a network or a slow disk each costs as much as one of
-    a block does.
+    Directories and lists of tiles are many small reads, some of them more than once, and on a
+    network or a slow disk each costs as much as one of a block does.
     """
 
     def __init__(self, file: OpenFile) -> None:
@@ -233,20 +238,21 @@ class _Ahead:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return the bytes at a place as `OpenFile.read` does."""
-        if offset < 0 or not 0 < size <= _BLOCK_BYTES:
-            return self._file.read(offset, size)
         first, last = offset // _BLOCK_BYTES, (offset + size - 1) // _BLOCK_BYTES
-        data = b"".join(self._block(index) for index in range(first, last + 1))
+        if offset < 0 or size <= 0 or last - first >= _MOST_BLOCKS:
+            return self._file.read(offset, size)
+        missing = [index for index in range(first, last + 1) if index not in self._blocks]
+        if missing:
+            if len(self._blocks) + len(missing) > _MOST_BLOCKS:
+                self._blocks, missing = {}, list(range(first, last + 1))
+            begin, count = missing[0], missing[-1] - missing[0] + 1
+            data = self._file.read(begin * _BLOCK_BYTES, count * _BLOCK_BYTES)
+            for number in range(count):
+                start = number * _BLOCK_BYTES
+                self._blocks[begin + number] = data[start : start + _BLOCK_BYTES]
+        data = b"".join(self._blocks[index] for index in range(first, last + 1))
         start = offset - first * _BLOCK_BYTES
         return data[start : start + size]
-
-    def _block(self, index: int) -> bytes:
-        block = self._blocks.get(index)
-        if block is None:
-            if len(self._blocks) >= _MOST_BLOCKS:
-                self._blocks = {}
-            block = self._blocks[index] = self._file.read(index * _BLOCK_BYTES, _BLOCK_BYTES)
-        return block
 
 
 class _Reader:

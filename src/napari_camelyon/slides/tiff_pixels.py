@@ -7,15 +7,14 @@ decoding it. Here a tile is read and decoded alone and copied to where it belong
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import DamagedSlideError, SlideError
 from napari_camelyon.slides.levels import StoredLevel
-from napari_camelyon.slides.open_file import FileIdentity, OpenFile
-from napari_camelyon.slides.tiff_directories import Directory, read_directories
+from napari_camelyon.slides.open_file import OpenFile
+from napari_camelyon.slides.tiff_directories import Directory, DirectoryChain
 from napari_camelyon.slides.tiff_tiles import TiffPage, UnsupportedTiffError, tiff_page
 from napari_camelyon.slides.tile_cache import TileCache
 
@@ -23,31 +22,18 @@ __all__ = ["TiffPixels", "tiff_pixels"]
 
 
 def tiff_pixels(
-    path: Path,
-    identity: FileIdentity,
-    levels: Sequence[StoredLevel],
-    cache: TileCache,
+    chain: DirectoryChain, levels: Sequence[StoredLevel], cache: TileCache
 ) -> "TiffPixels | None":
     """Return a reader of the levels that OpenSlide found, or None where it is not made for them.
 
     Parameters
     ----------
-    path : Path
-    identity : FileIdentity
-        Of the file that OpenSlide opened; another one may lie there by now.
+    chain : DirectoryChain
+        As `read_directories` gives it.
     levels : sequence of StoredLevel
         As OpenSlide sees them; a tiled image of the same size is wanted for each.
     cache : TileCache
     """
-    try:
-        file = OpenFile(path)
-        chain = read_directories(file)
-    except SlideError:
-        return None
-    if file.identity != identity:
-        return None
-    if chain is None:
-        return None
     left = [page for page in _pages(chain.directories) if page.tiled]
     found = []
     for level in levels:
@@ -57,7 +43,7 @@ def tiff_pixels(
         # Where two levels of a file look alike, they follow each other as OpenSlide's levels do.
         left.remove(page)
         found.append(page)
-    return TiffPixels(file, tuple(found), tuple(level.downsample for level in levels), cache)
+    return TiffPixels(chain.file, tuple(found), tuple(level.downsample for level in levels), cache)
 
 
 def _pages(directories: Sequence[Directory]) -> Iterator[TiffPage]:

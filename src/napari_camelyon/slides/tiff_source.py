@@ -119,7 +119,7 @@ def find_images(chain: DirectoryChain | None) -> TiffImages | None:
     return TiffImages(levels, associated, properties, True)
 
 
-def refuse_false_claims(file: OpenFile, chain: DirectoryChain | None) -> None:
+def refuse_false_claims(chain: DirectoryChain) -> None:
     """Refuse a TIFF that would end the whole program inside OpenSlide.
 
     OpenSlide (4.0) takes memory for what a tile claims to be, and where there is not enough the
@@ -131,7 +131,8 @@ def refuse_false_claims(file: OpenFile, chain: DirectoryChain | None) -> None:
     SlideError
         A tile claims to be larger than the file, or than any tile.
     """
-    for directory in () if chain is None else chain.directories:
+    file = chain.file
+    for directory in chain.directories:
         wide, tall = directory.number(322, 0), directory.number(323, 0)
         if wide * tall > _LARGEST_OPENSLIDE_TILE_PX:
             raise SlideError(
