@@ -4,14 +4,15 @@
 
 For each way of showing one and the same slide it is measured, from a fresh cache:
 
-open      from opening the file, in a shown viewer, to the whole slide drawn in full detail
+open      from opening the file, in a shown viewer, to the whole slide on the screen in full detail
 blocked   longest time the main thread was busy without a pause, at opening and during the pans
-first     from moving the view to the first picture drawn from there
-sharp     from moving the view until every pixel drawn is of the level it should be
-memory    by which the process grew
+first     from moving the view until what is known of the new place is on the screen
+sharp     from moving the view until every pixel on the screen is of the level it should be
+MB        by which the process grew
 
 A pan moves the view, at 40× (0.25 µm a screen pixel), by up to a screen to where nothing has been
-read yet. "slow disk" adds 50 ms to each reading of a tile.
+read yet. "slow disk" adds 50 ms to each read. The first row draws an image that lies in memory
+and fills the view, so that nothing has to be read or sliced: what any way takes for drawing alone.
 """
 
 import argparse
@@ -26,13 +27,17 @@ import numpy as np
 from large_slide import write_large_slide
 from napari.layers import Image
 from napari.settings import get_settings
+from napari.utils import resize_dask_cache
 from qtpy.QtWidgets import QApplication
 
-from napari_camelyon.slides import Slide, layer_data, open_slide
+from napari_camelyon.slides import layer_data, open_slide
 from napari_camelyon.slides.open_file import OpenFile
 from napari_camelyon.slides.tile_cache import shared_cache
-from napari_camelyon.widgets.napari_compat import camera
-from napari_camelyon.widgets.slide_layer import slide_layer
+from napari_camelyon.widgets.napari_compat import camera, canvas_widget
+from napari_camelyon.widgets.patient_view import patient_view
+
+Show = Callable[[napari.Viewer, Path], Image]
+"""Opens a slide and adds it to a viewer."""
 
 SLOW_S = 0.05
 UM_A_SCREEN_PX = 0.25
@@ -54,61 +59,78 @@ def main() -> None:
             print(f"{slide.width_px} × {slide.height_px} px, read by {slide.backend}\n")
         print("| way | disk | open | blocked | pan: blocked, median (max) | first | sharp | MB |")
         print("|---|---|---|---|---|---|---|---|")
-        ways: dict[str, tuple[Callable[[Slide], Image], bool]] = {
-            "napari": (_plain_layer, False),
-            "napari, asynchronous": (_plain_layer, True),
-            "this plugin": (slide_layer, False),
+        ways: dict[str, tuple[Show, bool]] = {
+            "napari": (_show_plainly, False),
+            "napari, asynchronous": (_show_plainly, True),
+            "this plugin": (_show_as_the_plugin_does, False),
         }
+        _measure("drawing alone", "none", path, _show_what_is_in_memory, options.pans)
         for disk in ("fast", "slow"):
-            for name, (make_layer, asynchronous) in ways.items():
+            for name, (show, asynchronous) in ways.items():
                 if options.only in name:
                     get_settings().experimental.async_ = asynchronous
-                    _measure(name, disk, path, make_layer, options.pans)
+                    _measure(name, disk, path, show, options.pans)
         get_settings().experimental.async_ = False
 
 
-def _plain_layer(slide: Slide) -> Image:
-    levels, arguments, _ = layer_data(slide, tell=print)
-    return Image(levels, **arguments)
+def _show_plainly(viewer: napari.Viewer, path: Path) -> Image:
+    levels, arguments, _ = layer_data(open_slide(path), tell=print)
+    return viewer.add_layer(Image(levels, **arguments))
 
 
-def _measure(
-    name: str, disk: str, path: Path, make_layer: Callable[[Slide], Image], pans: int
-) -> None:
+def _show_as_the_plugin_does(viewer: napari.Viewer, path: Path) -> Image:
+    node = patient_view(viewer).open_slide(path)
+    return viewer.layers[node.slide.name]
+
+
+def _show_what_is_in_memory(viewer: napari.Viewer, path: Path) -> Image:
+    """Show an image as large as the screen, scaled to cover the whole slide."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1600, 3), np.uint8)
+    with open_slide(path) as slide:
+        side_um = max(slide.width_px, slide.height_px) * slide.require_mpp()[0]
+    return viewer.add_image(pixels, rgb=True, scale=(side_um / 1000, side_um / 1000))
+
+
+def _measure(name: str, disk: str, path: Path, show: Show, pans: int) -> None:
     shared_cache.cache_clear()
+    # napari keeps what dask computed, for any layer with the same data.
+    resize_dask_cache(0)
+    resize_dask_cache()
     fast_read = OpenFile.read
 
     def slow_read(file: OpenFile, offset: int, size: int) -> bytes:
         time.sleep(SLOW_S)
         return fast_read(file, offset, size)
 
+    with open_slide(path) as slide:
+        middle_um = np.array([slide.height_px / 2, slide.width_px / 2]) * slide.require_mpp()
     viewer = napari.Viewer()
     viewer.window.resize(1560, 960)
+    screen = Screen(viewer)
     _settle(0.5)
     if disk == "slow":
         OpenFile.read = slow_read
     try:
         memory = _resident_mb()
         start = time.perf_counter()
-        slide = open_slide(path)
-        layer = make_layer(slide)
-        viewer.add_layer(layer)
+        layer = show(viewer, path)
         viewer.reset_view()
         in_calls = time.perf_counter() - start
-        _, _, longest = _until_sharp(layer)
-        opened, blocked = time.perf_counter() - start, max(in_calls, longest)
+        _, opened, longest = screen.until_sharp(layer, start)
+        blocked = max(in_calls, longest)
         grown = _resident_mb() - memory
 
         view = camera(viewer)
         view.zoom = 1 / UM_A_SCREEN_PX
         rng = np.random.default_rng(0)
-        place = np.array([slide.height_px / 2, slide.width_px / 2]) * slide.mpp[0]
+        place = middle_um
         firsts, sharps, blocks = [], [], []
         for number in range(pans + 1):
             # Straight on with a sway, so that every view is a new one.
             place = place + np.array([rng.uniform(100, 230), rng.uniform(-80, 80)])
+            start = time.perf_counter()
             view.center = tuple(place)
-            first, sharp, longest = _until_sharp(layer)
+            first, sharp, longest = screen.until_sharp(layer, start)
             if number:  # the first one also zooms
                 firsts.append(first)
                 sharps.append(sharp)
@@ -124,25 +146,50 @@ def _measure(
         flush=True,
     )
     viewer.close()
-    slide.close()
     _settle(0.3)
 
 
-def _until_sharp(layer: Image) -> tuple[float, float, float]:
-    """Return the time to the first picture, to the sharp one, and the longest block, in seconds."""
-    start = time.perf_counter()
-    longest = first = 0.0
-    while True:
-        before = time.perf_counter()
-        QApplication.processEvents()
-        now = time.perf_counter()
-        longest = max(longest, now - before)
-        if first == 0.0:
-            first = now - start
-        display = layer.metadata["napari_camelyon"].get("display")
-        if layer.loaded and (display is None or display.is_sharp):
-            return first, now - start, longest
-        time.sleep(0.001)
+class Screen:
+    """Tells when what a layer holds has come to the screen.
+
+    napari by itself draws first and then looks which part of a layer is needed, so the first frame
+    after a move may have nothing of the new place.
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self._drawing_began = self._changed = 0.0
+        self._shown: list[tuple[float, float]] = []
+        viewer.layers.events.inserted.connect(
+            lambda event: event.value.events.set_data.connect(self._on_change)
+        )
+        viewer.window._qt_viewer.canvas._scene_canvas.events.draw.connect(self._on_draw, "first")
+        canvas_widget(viewer).frameSwapped.connect(self._on_frame)
+
+    def _on_change(self) -> None:
+        self._changed = time.perf_counter()
+
+    def _on_draw(self, _event: object) -> None:
+        self._drawing_began = time.perf_counter()
+
+    def _on_frame(self) -> None:
+        self._shown.append((self._drawing_began, time.perf_counter()))
+
+    def until_sharp(self, layer: Image, start: float) -> tuple[float, float, float]:
+        """Return the times to the first and to the sharp picture and the longest block, in s."""
+        longest, first = 0.0, None
+        self._shown.clear()
+        display = layer.metadata.get("napari_camelyon", {}).get("display")
+        while True:
+            before = time.perf_counter()
+            QApplication.processEvents()
+            longest = max(longest, time.perf_counter() - before)
+            # Begun after the last change of what is to be drawn, none of which is on its way.
+            shown = [end for began, end in self._shown if began > max(self._changed, start)]
+            if shown and layer.loaded:
+                first = shown[0] - start if first is None else first
+                if display is None or display.is_sharp:
+                    return first, shown[0] - start, longest
+            time.sleep(0.001)
 
 
 def _settle(seconds: float) -> float:

@@ -56,6 +56,11 @@ class Arrivals:
             assert self.came.wait_for(lambda: stream.is_complete, timeout=60)
 
 
+def stream_of(thread: threading.Thread) -> SlideStream | None:
+    """Return the stream that a thread reads for."""
+    return getattr(getattr(thread, "_target", None), "__self__", None)
+
+
 @pytest.fixture(scope="module")
 def picture() -> NDArray[np.uint8]:
     """Noise over a slope, so that a wrong place shows at any resolution."""
@@ -115,6 +120,38 @@ def test_a_view_never_waits(gate):
     assert (stream.window(0, 100, 200, 900, 1300) == NOTHING_YET).all()
     assert not stream.is_complete
     assert not gate.reads
+
+
+def test_reading_begins_when_the_picture_was_drawn(gate):
+    gate.open.set()
+    arrivals, begin = Arrivals(), []
+    stream = SlideStream(
+        gate, on_arrival=arrivals, cache=TileCache(1 << 28), begin_soon=begin.append
+    )
+    stream.window(0, 0, 0, 600, 600)
+    stream.window(0, 1900, 0, 2500, 600)
+    assert not stream.is_complete
+    assert not [thread for thread in threading.enumerate() if stream_of(thread) is stream]
+    for function in begin:
+        function()
+    arrivals.wait(stream)
+    assert not [read for read in gate.reads if read[4] == 0 and read[1] < 1024]
+    assert np.array_equal(stream.window(0, 1900, 0, 2500, 600), gate.slide.read(0, 1900, 600, 600))
+
+
+def test_threads_stay_for_the_next_view_and_end_when_it_is_closed(gate):
+    gate.open.set()
+    arrivals = Arrivals()
+    stream = SlideStream(gate, on_arrival=arrivals, cache=TileCache(1 << 28))
+    sharp(stream, arrivals, 0, 0, 0, 600, 600)
+    first = {thread for thread in threading.enumerate() if stream_of(thread) is stream}
+    sharp(stream, arrivals, 0, 1900, 0, 2500, 600)
+    assert first & {thread for thread in threading.enumerate() if stream_of(thread) is stream}
+    stream.close()
+    for thread in threading.enumerate():
+        if stream_of(thread) is stream:
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def test_what_is_missing_is_filled_from_the_finest_coarser_level(gate, picture):

@@ -97,6 +97,7 @@ def test_the_box_is_what_is_seen_and_the_mouse_moves_it(docked, slide_dock, mark
     assert np.abs(middle(viewer) - MARK_XY).max() <= a_pixel
     qtbot.mouseMove(minimap, start)
     assert np.abs(middle(viewer) - MARK_XY).max() <= a_pixel, "it was let go"
+    assert scale_bar(viewer).visible
     scale_bar(viewer).visible = False
     shown = screenshot(viewer)
     assert is_red(shown[shown.shape[0] // 2, shown.shape[1] // 2])

@@ -14,11 +14,17 @@ from qtpy.QtWidgets import QApplication
 from napari_camelyon.slides import Slide, layer_data, open_slide
 from napari_camelyon.slides.slide import DAMAGED_RGB
 from napari_camelyon.slides.streaming import NOTHING_YET
-from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
+from napari_camelyon.widgets.napari_compat import (
+    camera,
+    canvas_size_px,
+    canvas_widget,
+    scale_bar,
+    slice_before_drawing,
+)
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.slide_layer import (
     SlideDisplay,
-    add_slide_layer,
+    show_whole_slide,
     slide_layer,
     slides_are_sharp,
 )
@@ -43,6 +49,14 @@ class Shot:
         height, width = self.pixels.shape[:2]
         from_centre = np.array([column + 0.5 - width / 2, row + 0.5 - height / 2])
         return self.centre_xy + from_centre * self.px_a_screen_px
+
+
+def add_slide_layer(viewer: Viewer, slide: Slide) -> Image:
+    slice_before_drawing(viewer)
+    scale_bar(viewer).visible = True
+    layer = viewer.add_layer(slide_layer(slide))
+    show_whole_slide(viewer, slide, layer)
+    return layer
 
 
 def look_at(viewer: Viewer, slide: Slide, point_xy: tuple[float, float], zoom: float) -> Shot:
@@ -134,11 +148,10 @@ def test_real_aperio_levels_lie_on_each_other_in_the_window(make_napari_viewer, 
 
 
 @pytest.mark.gui
-def test_whole_slide_is_in_view_with_a_scale_bar(make_napari_viewer, make_slide, marked_pixels):
+def test_whole_slide_is_in_view_in_micrometres(make_napari_viewer, make_slide, marked_pixels):
     viewer = make_napari_viewer(show=True)
     with open_slide(make_slide(marked_pixels, factors=(1, 2, 4), tile_px=256)) as slide:
         layer = add_slide_layer(viewer, slide)
-        assert scale_bar(viewer).visible
         assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
         scale_bar(viewer).visible = False  # it would count as slide below
         slide_shown = (screenshot(viewer) != 0).any(axis=2)
@@ -287,3 +300,29 @@ def test_unknown_pixel_size_is_pixels(make_slide, marked_pixels):
         _, arguments, _ = layer_data(slide, tell=print)
         assert arguments["scale"] == (1.0, 1.0)
         assert arguments["units"] == ("pixel", "pixel")
+
+
+@pytest.mark.gui
+def test_the_first_frame_after_a_move_shows_the_new_place(
+    make_napari_viewer, make_slide, marked_pixels
+):
+    viewer = make_napari_viewer(show=True)
+    with open_slide(make_slide(marked_pixels, mpp=0.25)) as slide:
+        add_slide_layer(viewer, slide)
+        here, there = MARKS_XY[1], MARKS_XY[2]
+        for place in (there, here):
+            look_at(viewer, slide, place, zoom=1.0)  # both are known from now on
+        widget, frames = canvas_widget(viewer), []
+
+        def keep_frame() -> None:
+            frame = widget.grabFramebuffer()
+            colour = frame.pixelColor(frame.width() // 2, frame.height() // 2)
+            frames.append((colour.red(), colour.green(), colour.blue()))
+
+        viewer.window._qt_viewer.canvas._scene_canvas.events.draw.connect(
+            lambda _event: keep_frame(), position="last"
+        )
+        camera(viewer).center = tuple((np.array(there[::-1]) - 0.5) * 0.25)
+        while not frames:
+            QApplication.processEvents()
+    assert frames[0] == (255, 0, 0)

@@ -28,6 +28,9 @@ NOTHING_YET = 235
 _PIECE_PX = 512
 _THREADS = 12
 """More than there are cores: on a slow disk or network most of them wait."""
+_IDLE_S = 5.0
+"""For so long a thread waits for more to read: whoever starts one waits until it runs, which takes
+milliseconds where others are busy, and that would be the window."""
 _AHEAD = 3
 """A view that finds nothing reads itself first at this many levels coarser, in a few pieces."""
 
@@ -37,7 +40,7 @@ _Key = tuple[int, int, int]  # level, row and column of the piece
 class SlideStream:
     """Windows of a slide's ×2 pyramid (`slides.pyramid`), at once and then better.
 
-    Call it from one thread. Threads of its own read while something is missing and end then.
+    Call it from one thread. Threads of its own read what is missing, and end some seconds later.
 
     Parameters
     ----------
@@ -53,6 +56,9 @@ class SlideStream:
         From `colour_transform`: the slide is shown in sRGB instead of the colours as stored.
     cache : TileCache, optional
         Where pieces are kept; the shared one unless given.
+    begin_soon : callable, optional
+        Given a function, calls it in this thread, soon and after what is to be drawn first: reading
+        begins then. Without a graphics card drawing needs all cores. At once unless given.
 
     Attributes
     ----------
@@ -71,6 +77,7 @@ class SlideStream:
         on_damage: Callable[[SlideError], None] | None = None,
         colour: ColourTransform | None = None,
         cache: TileCache | None = None,
+        begin_soon: Callable[[Callable[[], None]], object] = lambda begin: begin(),
     ) -> None:
         self.slide = slide
         self._pyramid = pyramid_levels(slide)
@@ -78,17 +85,18 @@ class SlideStream:
         self._on_arrival = on_arrival
         self._on_damage = on_damage or (lambda _error: None)
         self._cache = shared_cache() if cache is None else cache
+        self._begin_soon = begin_soon
         self._token = object()  # names our pieces in the cache without keeping us alive
         self._colour = colour
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._wanted: deque[_Key] = deque()
-        self._awaited: set[_Key] = set()
+        self._awaited: dict[_Key, None] = {}  # the most urgent one first
         self.arrived = 0
         # What is on the screen stays known, however small the cache is.
         self._in_view: dict[_Key, NDArray[np.uint8]] = {}
         self._being_read: set[_Key] = set()
-        self._threads = 0
+        self._threads = self._idle = 0
         # The coarsest level is what everything falls back on, so no other slide may displace it.
         self._coarsest: dict[_Key, NDArray[np.uint8]] = {}
         self.levels = tuple(
@@ -157,6 +165,7 @@ class SlideStream:
         with self._lock:
             self._closed = True
             self._wanted.clear()
+            self._lock.notify_all()
 
     def _known(self, key: _Key) -> NDArray[np.uint8] | None:
         if self._is_coarsest(key):
@@ -208,13 +217,30 @@ class SlideStream:
         order = dict.fromkeys((*coarse, *missing, *self._pieces_of(last)))
         unknown = [key for key in order if self._known(key) is None]
         with self._lock:
-            self._awaited = set(unknown)
-            queued = [key for key in unknown if key not in self._being_read]
-            self._wanted = deque(() if self._closed else queued)
-            fresh = max(0, min(len(self._wanted), _THREADS - self._threads))
-            self._threads += fresh
-        for _ in range(fresh):
-            threading.Thread(target=self._read_pieces, name="slide pieces", daemon=True).start()
+            self._awaited = dict.fromkeys(unknown)
+            self._wanted.clear()
+        if unknown:
+            self._begin_soon(self._read_awaited)
+
+    def _read_awaited(self) -> None:
+        with self._lock:
+            if not self._closed:
+                missing = [key for key in self._awaited if key not in self._being_read]
+                self._wanted = deque(missing)
+            self._lock.notify(len(self._wanted))
+            # One at most, and those that wake or begin get others to join them.
+            one_more = self._idle == 0 and self._has_work_for_one_more()
+        if one_more:
+            self._begin_thread()
+
+    def _has_work_for_one_more(self) -> bool:
+        """Tell whether another thread should begin, which then counts; the lock is held."""
+        has_work = len(self._wanted) > self._idle and self._threads < _THREADS
+        self._threads += has_work
+        return has_work
+
+    def _begin_thread(self) -> None:
+        threading.Thread(target=self._read_pieces, name="slide pieces", daemon=True).start()
 
     def _read_pieces(self) -> None:
         key = self._next()
@@ -235,7 +261,7 @@ class SlideStream:
                 is_awaited = key in self._awaited
                 if is_awaited:
                     self.arrived += 1
-                    self._awaited.discard(key)
+                    del self._awaited[key]
                     self._in_view[key] = piece
             if is_awaited:
                 self._on_arrival()
@@ -244,12 +270,19 @@ class SlideStream:
     def _next(self) -> _Key | None:
         """Return what to read next; a thread that gets nothing has been signed off and ends."""
         with self._lock:
-            if not self._wanted:
-                self._threads -= 1
-                return None
+            while not self._wanted:
+                self._idle += 1
+                in_time = not self._closed and self._lock.wait(_IDLE_S)
+                self._idle -= 1
+                if not in_time and not self._wanted:
+                    self._threads -= 1
+                    return None
             key = self._wanted.popleft()
             self._being_read.add(key)
-            return key
+            one_more = self._has_work_for_one_more()
+        if one_more:
+            self._begin_thread()
+        return key
 
     def _read(self, key: _Key) -> NDArray[np.uint8]:
         index, row, column = key

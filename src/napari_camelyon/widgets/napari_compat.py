@@ -6,6 +6,7 @@ napari 0.9 moved ``viewer.camera`` to ``viewer.scene.camera`` and ``viewer.scale
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 import numpy as np
 from napari.components.camera import Camera
@@ -26,10 +27,12 @@ __all__ = [
     "camera",
     "canvas_size_px",
     "canvas_widget",
+    "load_what_layers_need",
     "main_window",
     "scale_bar",
     "show_instead",
     "shows_plain_image",
+    "slice_before_drawing",
 ]
 
 
@@ -89,6 +92,28 @@ def calm_activity_indicator(viewer: Viewer) -> None:
         movie = label.movie()
         if movie is not None:
             movie.setSpeed(15)
+
+
+def load_what_layers_need() -> None:
+    """Make a layer and drop it: with the first one napari loads all units, half a second long."""
+    Image(np.zeros((2, 2), np.uint8))
+
+
+def slice_before_drawing(viewer: Viewer) -> None:
+    """Let every frame show what is known of the place that it is drawn from.
+
+    napari draws first, and then looks which part of a large image is needed. So after each move
+    of the view it draws once with blank strips, and once more without.
+    """
+    canvas = viewer.window._qt_viewer.canvas
+    look_what_is_needed = WeakMethod(canvas.on_draw)
+
+    def look(event: object) -> None:
+        found = look_what_is_needed()
+        if found is not None:
+            found(event)
+
+    canvas._scene_canvas.events.draw.connect(look, position="first")
 
 
 def show_instead(

@@ -5,7 +5,7 @@ nothing itself but asks the rooms below.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,12 @@ from napari_camelyon.staging import (
 )
 from napari_camelyon.tissue import PatchGrid
 from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
-from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, scale_bar
+from napari_camelyon.widgets.napari_compat import (
+    camera,
+    canvas_size_px,
+    scale_bar,
+    slice_before_drawing,
+)
 from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
 from napari_camelyon.widgets.slide_layer import (
     SlideDisplay,
@@ -108,6 +113,7 @@ class PatientView:
         self.threshold = 0.5
         self._threshold_is_chosen = False
         self._arranging = False
+        slice_before_drawing(viewer)
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         for layer in list(viewer.layers):
             self._adopt(layer)
@@ -447,8 +453,9 @@ class PatientView:
         before, self._arranging = self._arranging, True
         try:
             # napari collects all garbage after each layer that leaves, a third of a second; once
-            # is enough.
-            with self.viewer.layers.batched_update():
+            # is enough, and where none can leave it would be once too often.
+            layers = self.viewer.layers
+            with layers.batched_update() if layers else nullcontext():
                 yield
         finally:
             self._arranging = before

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import QSignalBlocker, Qt, QUrl
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -29,6 +29,7 @@ from napari_camelyon.widgets.found_list import FoundList
 from napari_camelyon.widgets.label_image import LabelDialog
 from napari_camelyon.widgets.menus import open_slide_dialog
 from napari_camelyon.widgets.minimap import show_minimap
+from napari_camelyon.widgets.napari_compat import load_what_layers_need
 from napari_camelyon.widgets.opening import open_path
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp, mpp_of_file
@@ -64,6 +65,7 @@ class SlideDock(QWidget):
         layers.events.inserted.connect(self._mark_open)
         layers.events.removed.connect(self._mark_open)
         self._show_slide()
+        QTimer.singleShot(0, load_what_layers_need)  # while the person looks for a slide
 
     # -- what a person does ---------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
-"""A slide as an Image layer: placed in µm, with a scale bar, and fitted into the view."""
+"""A slide as an Image layer: placed in µm, drawn as it is read, and fitted into the view."""
 
+from functools import partial
 from weakref import ref
 
 from napari.components.viewer_model import ViewerModel
@@ -11,19 +12,18 @@ from qtpy.QtWidgets import QApplication
 from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.slides import ColourTransform, Slide, SlideStream, layer_data
 from napari_camelyon.slides.layer_data import DamageNotice
-from napari_camelyon.widgets.napari_compat import camera, scale_bar, show_instead
+from napari_camelyon.widgets.napari_compat import camera, show_instead
 
 __all__ = [
     "SlideDisplay",
-    "add_slide_layer",
     "show_whole_slide",
     "slide_layer",
     "slides_are_sharp",
     "stream_slide",
 ]
 
-_REFRESH_MS = 40
-"""Pause in which arriving pieces are collected before the layer is drawn again."""
+_REFRESH_MS = 80
+"""Pause in which arriving pieces are collected before the layer is drawn again, unless all came."""
 _STEP_PX = 256
 
 
@@ -92,7 +92,6 @@ class SlideDisplay(QObject):
         self._damage = damage
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self._redraw)
         self._arrived.connect(self._redraw_soon)
         self.colour: ColourTransform | None = None
@@ -105,6 +104,7 @@ class SlideDisplay(QObject):
             on_arrival=self._tell_arrival,
             on_damage=self._damage,
             colour=self.colour,
+            begin_soon=partial(QTimer.singleShot, 0),
         )
 
     @property
@@ -128,8 +128,10 @@ class SlideDisplay(QObject):
         self._arrived.emit()  # from a reading thread to the window's
 
     def _redraw_soon(self) -> None:
-        if not self._timer.isActive():
-            self._timer.start()
+        if self.stream.is_complete:
+            self._timer.start(0)
+        elif not self._timer.isActive():
+            self._timer.start(_REFRESH_MS)
 
     def _redraw(self) -> None:
         layer = self._layer()
@@ -143,18 +145,6 @@ class SlideDisplay(QObject):
 def _device_pixel_ratio() -> float:
     application = QApplication.instance()
     return 1.0 if application is None else application.devicePixelRatio()
-
-
-def add_slide_layer(viewer: ViewerModel, slide: Slide) -> Image:
-    """Add a slide to a viewer, show the scale bar and fit the slide into the view.
-
-    The layer is what `slide_layer` returns; the slide must stay open while it exists.
-    """
-    layer = slide_layer(slide)
-    viewer.add_layer(layer)
-    scale_bar(viewer).visible = True
-    show_whole_slide(viewer, slide, layer)
-    return layer
 
 
 def show_whole_slide(viewer: ViewerModel, slide: Slide, layer: Image) -> None:
