@@ -32,9 +32,9 @@ _MOST_CHILDREN = 64
 _MOST_TEXT_BYTES = 1 << 25
 """Of one description: OME-XML of large experiments reaches megabytes."""
 
-_BLOCK_BYTES = 1 << 18
-_MOST_BLOCKS = 32
-"""Kept at a time, 8 MiB; the lists of tiles of a large slide take two."""
+_BLOCK_BYTES = 1 << 20
+_MOST_BLOCKS = 8
+"""Kept at a time, of a mebibyte; the lists of tiles of a large slide take two."""
 
 _SUB_DIRECTORIES = 330
 
