@@ -65,6 +65,7 @@ def _make_patient(seed: int) -> list[Path]:
 def _film(paths: list[Path], out: Path | None) -> None:
     """Walk the whole way in the window; save screenshots to `out`, or stay open without it."""
     import napari
+    from qtpy.QtWidgets import QApplication
 
     from napari_camelyon.cli.window import bring_to_front, docked_viewer
     from napari_camelyon.synthetic import outlines_of
@@ -72,7 +73,8 @@ def _film(paths: list[Path], out: Path | None) -> None:
     from napari_camelyon.widgets.patient_view import patient_view
 
     viewer, inference_dock, _ = docked_viewer()
-    viewer.window.resize(1560, 960)
+    room = QApplication.primaryScreen().availableGeometry()
+    viewer.window.resize(min(1560, room.width()), min(960, room.height()))
     view = patient_view(viewer)
     shots = None if out is None else _Screenshots(viewer, out)
     _let_events_through(300)  # the layout settles, so that slides are fitted into what is seen
