@@ -161,7 +161,9 @@ def open_source(path: Path, backend: Backend = "auto") -> Source:
     chain = read_directories(OpenFile(file))
     if chain is not None and vendor is not None and backend != "tiff":
         refuse_false_claims(chain)
-    if chain is None or backend == "openslide" or vendor not in {None, _ANY_TIFF}:
+    if backend == "openslide":
+        return OpenSlideBackend(file)
+    if chain is None or vendor not in {None, _ANY_TIFF}:
         return OpenSlideBackend(file, chain)
     return _open_tiff(chain, None if vendor is None else _try_openslide(chain), backend)
 

@@ -229,12 +229,12 @@ class SlideStream:
                 self._wanted = deque(missing)
             self._lock.notify(len(self._wanted))
             # One at most, and those that wake or begin get others to join them.
-            one_more = self._idle == 0 and self._has_work_for_one_more()
+            one_more = self._idle == 0 and self._count_one_more()
         if one_more:
             self._begin_thread()
 
-    def _has_work_for_one_more(self) -> bool:
-        """Tell whether another thread should begin, which then counts; the lock is held."""
+    def _count_one_more(self) -> bool:
+        """Count another thread if there is work for it, and tell so; the lock is held."""
         has_work = len(self._wanted) > self._idle and self._threads < _THREADS
         self._threads += has_work
         return has_work
@@ -279,7 +279,7 @@ class SlideStream:
                     return None
             key = self._wanted.popleft()
             self._being_read.add(key)
-            one_more = self._has_work_for_one_more()
+            one_more = self._count_one_more()
         if one_more:
             self._begin_thread()
         return key
