@@ -13,6 +13,7 @@ MB        by which the process grew
 A pan moves the view, at 40× (0.25 µm a screen pixel), by up to a screen to where nothing has been
 read yet. "slow disk" adds 50 ms to each read. The first row draws an image that lies in memory
 and fills the view, so that nothing has to be read or sliced: what any way takes for drawing alone.
+Without a graphics card that grows with the window, whose size is ``--window``.
 """
 
 import argparse
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--slide", type=Path, default=None)
     parser.add_argument("--pans", type=int, default=25)
     parser.add_argument("--only", default="", help="part of the name of a way")
+    parser.add_argument("--window", nargs=2, type=int, default=(1560, 960), metavar=("W", "H"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.slide
@@ -64,12 +66,12 @@ def main() -> None:
             "napari, asynchronous": (_show_plainly, True),
             "this plugin": (_show_as_the_plugin_does, False),
         }
-        _measure("drawing alone", "none", path, _show_what_is_in_memory, options.pans)
+        _measure("drawing alone", "none", path, _show_what_is_in_memory, options)
         for disk in ("fast", "slow"):
             for name, (show, asynchronous) in ways.items():
                 if options.only in name:
                     get_settings().experimental.async_ = asynchronous
-                    _measure(name, disk, path, show, options.pans)
+                    _measure(name, disk, path, show, options)
         get_settings().experimental.async_ = False
 
 
@@ -91,7 +93,7 @@ def _show_what_is_in_memory(viewer: napari.Viewer, path: Path) -> Image:
     return viewer.add_image(pixels, rgb=True, scale=(side_um / 1000, side_um / 1000))
 
 
-def _measure(name: str, disk: str, path: Path, show: Show, pans: int) -> None:
+def _measure(name: str, disk: str, path: Path, show: Show, options: argparse.Namespace) -> None:
     shared_cache.cache_clear()
     # napari keeps what dask computed, for any layer with the same data.
     resize_dask_cache(0)
@@ -105,7 +107,7 @@ def _measure(name: str, disk: str, path: Path, show: Show, pans: int) -> None:
     with open_slide(path) as slide:
         middle_um = np.array([slide.height_px / 2, slide.width_px / 2]) * slide.require_mpp()
     viewer = napari.Viewer()
-    viewer.window.resize(1560, 960)
+    viewer.window.resize(*options.window)
     screen = Screen(viewer)
     _settle(0.5)
     if disk == "slow":
@@ -125,7 +127,7 @@ def _measure(name: str, disk: str, path: Path, show: Show, pans: int) -> None:
         rng = np.random.default_rng(0)
         place = middle_um
         firsts, sharps, blocks = [], [], []
-        for number in range(pans + 1):
+        for number in range(options.pans + 1):
             # Straight on with a sway, so that every view is a new one.
             place = place + np.array([rng.uniform(100, 230), rng.uniform(-80, 80)])
             start = time.perf_counter()

@@ -24,7 +24,7 @@ __all__ = [
 
 _REFRESH_MS = 80
 """Pause in which arriving pieces are collected before the layer is drawn again, unless all came."""
-_STEP_PX = 256
+_STEP_PX = 128
 
 
 def slide_layer(slide: Slide) -> Image:
