@@ -8,6 +8,7 @@ __all__ = [
     "AnnotationError",
     "CamelyonError",
     "DamagedSlideError",
+    "FileChangedError",
     "FileWriteError",
     "MissingMppError",
     "ModelError",
@@ -35,6 +36,10 @@ class MissingMppError(SlideError, ValueError):
 
 class AnnotationError(CamelyonError, ValueError):
     """An annotation file cannot be understood or written."""
+
+
+class FileChangedError(AnnotationError):
+    """Somebody else has written the annotation file since it was opened."""
 
 
 class ModelError(CamelyonError, ValueError):

@@ -22,7 +22,7 @@ from napari_camelyon.annotations.model import (
     Source,
 )
 
-__all__ = ["KIND_OF_TYPE", "TYPE_OF_KIND", "order_of", "read_asap"]
+__all__ = ["KIND_OF_TYPE", "KNOWN_ATTRIBUTES", "TYPE_OF_KIND", "order_of", "read_asap"]
 
 KIND_OF_TYPE: dict[str, Kind] = {
     "Polygon": "polygon",
@@ -40,7 +40,7 @@ TYPE_OF_KIND: dict[Kind, str] = {
     "other": "None",
 }
 
-_KNOWN_ATTRIBUTES = frozenset({"Name", "Type", "PartOfGroup", "Color"})
+KNOWN_ATTRIBUTES = frozenset({"Name", "Type", "PartOfGroup", "Color"})
 
 
 def read_asap(path: Path, raw: bytes) -> AnnotationSet:
@@ -118,7 +118,7 @@ def _annotation(element: Element, annotation_id: str) -> tuple[Annotation, list[
         name=attributes.get("Name", ""),
         group=None if group == "None" else group,
         colour=attributes.get("Color"),
-        extra={key: value for key, value in attributes.items() if key not in _KNOWN_ATTRIBUTES},
+        extra={key: value for key, value in attributes.items() if key not in KNOWN_ATTRIBUTES},
     )
     problems = []
 

@@ -7,13 +7,14 @@ in the style of the file around it.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from napari_camelyon.annotations.asap import TYPE_OF_KIND
+from napari_camelyon.annotations.asap import KNOWN_ATTRIBUTES, TYPE_OF_KIND
 from napari_camelyon.annotations.asap_scan import (
     Block,
     Document,
@@ -44,6 +45,7 @@ from napari_camelyon.annotations.xml_edit import (
 
 __all__ = ["asap_bytes"]
 
+_XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _DEFAULT_COLOUR = "#F4FA58"  # ASAP's own (annotation/Annotation.cpp)
 _EMPTY_FILE = (
     b'<?xml version="1.0"?>\n<ASAP_Annotations>\n\t<Annotations>\n\t</Annotations>\n'
@@ -172,7 +174,7 @@ def _annotation_edits(
 def _changed_annotation(
     text: Text, style: _Style, element: Element, original: Annotation, annotation: Annotation
 ) -> bytes:
-    values = {}
+    values: dict[str, str | None] = {}
     if annotation.name != original.name:
         values["Name"] = annotation.name
     if annotation.kind != original.kind:
@@ -181,10 +183,8 @@ def _changed_annotation(
         values["PartOfGroup"] = annotation.group or "None"
     if annotation.colour != original.colour:
         values["Color"] = annotation.colour or _DEFAULT_COLOUR
-    for key, value in original.extra.items():
-        new_value = annotation.extra.get(key, value)
-        if new_value != value and isinstance(new_value, str):
-            values[key] = new_value
+    had, has = _extra_attributes(original), _extra_attributes(annotation)
+    values |= {key: has.get(key) for key in {**had, **has} if had.get(key) != has.get(key)}
 
     body = text.body
     tag = tag_at(body, element.start)
@@ -196,6 +196,15 @@ def _changed_annotation(
         return opened_tag(own_tag) + block + style.annotation + b"</Annotation>"
     edit = _coordinates_edit(body, style, element, annotation.points, tag.end())
     return own_tag + body[tag.end() : edit.start] + edit.new + body[edit.end : element.end]
+
+
+def _extra_attributes(annotation: Annotation) -> dict[str, str]:
+    # What other formats keep beside an annotation may be no attribute, and has no place here.
+    return {
+        key: value
+        for key, value in annotation.extra.items()
+        if isinstance(value, str) and _XML_NAME.fullmatch(key) and key not in KNOWN_ATTRIBUTES
+    }
 
 
 def _coordinates_edit(
@@ -244,6 +253,7 @@ def _new_annotation(annotation: Annotation, style: _Style) -> bytes:
         "Type": TYPE_OF_KIND[annotation.kind],
         "PartOfGroup": annotation.group or "None",
         "Color": annotation.colour or _DEFAULT_COLOUR,
+        **_extra_attributes(annotation),
     }
     return (
         new_tag("Annotation", attributes, style.encoding)

@@ -10,7 +10,7 @@ from napari_camelyon.annotations.model import AnnotationSet
 from napari_camelyon.errors import AnnotationError
 from napari_camelyon.files import atomic_file
 
-__all__ = ["FORMATS", "MAX_BYTES", "read", "write"]
+__all__ = ["FORMATS", "MAX_BYTES", "file_content", "parse", "read", "write"]
 
 FORMATS = {".xml": "ASAP XML", ".geojson": "GeoJSON (QuPath)", ".json": "GeoJSON (QuPath)"}
 """File name extensions that are read and written."""
@@ -56,6 +56,11 @@ def read(path: str | os.PathLike[str]) -> AnnotationSet:
         raise AnnotationError(
             f"{path} cannot be read ({error.strerror or error}). Check the name and the permission."
         ) from error
+    return parse(raw, path)
+
+
+def parse(raw: bytes, path: Path) -> AnnotationSet:
+    """Read annotations from the content of a file; `path` is for messages. Raises as `read`."""
     content = raw[:4096].lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")
     if content.startswith(b"<") or (path.suffix.lower() == ".xml" and content[:1] not in b"{["):
         return read_asap(path, raw)
@@ -87,11 +92,16 @@ def write(annotation_set: AnnotationSet, path: str | os.PathLike[str]) -> None:
         The disk is full or the folder read-only; the old file is untouched.
     """
     path = Path(path)
+    content = file_content(annotation_set, path)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def file_content(annotation_set: AnnotationSet, path: Path) -> bytes:
+    """Return what `write` would write; raises `AnnotationError` for an unknown extension."""
     if path.suffix.lower() not in FORMATS:
         raise AnnotationError(
             f'{path} has the extension "{path.suffix}", which says no format: choose {_SUPPORTED}.'
         )
     to_bytes = asap_bytes if FORMATS[path.suffix.lower()] == "ASAP XML" else geojson_bytes
-    content = to_bytes(annotation_set)
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(content)
+    return to_bytes(annotation_set)

@@ -31,6 +31,7 @@ from napari_camelyon.annotations.model import (
     is_unchanged,
 )
 from napari_camelyon.annotations.regions import outline_rings
+from napari_camelyon.annotations.verification import VERDICT_KEYS
 from napari_camelyon.errors import AnnotationError
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
 _OURS = "napari_camelyon"
 _KNOWN_PROPERTIES = frozenset({"name", "classification", "color", "colorRGB", _OURS})
 _KNOWN_MEMBERS = frozenset({"type", "id", "geometry", "properties"})
+_READ_EXTRA = frozenset({"geometry", "members", "properties"})
+"""What reading keeps in ``Annotation.extra``; other entries come from other formats."""
 _ASAP_DEFAULT_COLOUR = "#f4fa58"
 
 
@@ -230,6 +233,7 @@ def _annotation(
             trouble = "has a geometry that cannot be read; it is kept in the file"
     rest = {key: value for key, value in properties.items() if key not in _KNOWN_PROPERTIES}
     members = {key: value for key, value in feature.items() if key not in _KNOWN_MEMBERS}
+    extra.update(_lifted_verdict(rest))
     extra.update({"properties": rest} if rest else {})
     extra.update({"members": members} if members else {})
     name = properties.get("name")
@@ -245,6 +249,19 @@ def _annotation(
         extra=extra,
     )
     return _with_own_kind(annotation, properties.get(_OURS)), trouble
+
+
+def _lifted_verdict(rest: dict[str, Any]) -> dict[str, object]:
+    """Take our verdict out of QuPath's free metadata, so that it is where other formats have it."""
+    metadata = rest.get("metadata")
+    if not isinstance(metadata, dict):
+        return {}
+    lifted = {key: metadata[key] for key in VERDICT_KEYS if key in metadata}
+    others = {key: value for key, value in metadata.items() if key not in lifted}
+    if lifted:
+        del rest["metadata"]
+        rest |= {"metadata": others} if others else {}
+    return lifted
 
 
 def _geometry(geometry: Any) -> tuple[Kind, list[Part], bool]:
@@ -330,8 +347,10 @@ def _feature(annotation: Annotation, groups: Mapping[str, Group]) -> dict[str, A
     properties: dict[str, Any] = {"objectType": "annotation"}
     if isinstance(rest, Mapping):
         properties |= rest
-    elif annotation.extra:
-        properties["metadata"] = {key: str(value) for key, value in annotation.extra.items()}
+    own = {key: str(value) for key, value in annotation.extra.items() if key not in _READ_EXTRA}
+    if own:
+        metadata = properties.get("metadata")
+        properties["metadata"] = own | (dict(metadata) if isinstance(metadata, Mapping) else {})
     if annotation.name:
         properties["name"] = annotation.name
     if annotation.group is not None:

@@ -50,21 +50,26 @@ def opened_tag(tag: bytes) -> bytes:
     return _TAG_END.sub(b">", tag)
 
 
-def patched_tag(tag: bytes, values: Mapping[str, str], encoding: str) -> bytes:
-    """Return a start tag with some attributes changed, or added at its end."""
+def patched_tag(tag: bytes, values: Mapping[str, str | None], encoding: str) -> bytes:
+    """Return a start tag with some attributes changed, added at its end, or removed for None."""
     missing = dict(values)
     edits = []
     for match in _ATTRIBUTE.finditer(tag):
         key = match.group(1).decode(encoding)
-        if key in missing:
-            quote = match.group(2)[:1].decode("ascii")
-            new = _quoted(missing.pop(key), encoding, quote)
+        if key not in missing:
+            continue
+        value = missing.pop(key)
+        if value is None:
+            edits.append(Edit(match.start(), match.end(), b""))
+        else:
+            new = _quoted(value, encoding, match.group(2)[:1].decode("ascii"))
             edits.append(Edit(match.start(2), match.end(2), new))
     end = _TAG_END.search(tag)
     assert end is not None, "a tag ends in >"
     added = b"".join(
         b" " + key.encode(encoding) + b"=" + _quoted(value, encoding, '"')
         for key, value in missing.items()
+        if value is not None
     )
     return apply_edits(tag, [*edits, Edit(end.start(), end.start(), added)])
 
