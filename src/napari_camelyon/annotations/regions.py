@@ -13,7 +13,16 @@ from scipy.sparse.csgraph import connected_components
 from napari_camelyon.annotations.curves import spline_outline
 from napari_camelyon.annotations.model import AREA_KINDS, FARTHEST_PX, Annotation, Points
 
-__all__ = ["PRECISION_PX", "cut", "merge", "outline", "outline_rings", "region_of", "ring_region"]
+__all__ = [
+    "PRECISION_PX",
+    "cut",
+    "merge",
+    "outline",
+    "outline_rings",
+    "region_of",
+    "ring_region",
+    "winding_numbers",
+]
 
 PRECISION_PX = 1e-5
 """Regions are computed on a grid of this pitch.
@@ -125,10 +134,10 @@ def ring_region(ring: Points) -> Any:
     pieces = shapely.unary_union(line, grid_size=PRECISION_PX)
     faces = shapely.get_parts(shapely.polygonize([pieces]))
     inside = shapely.get_coordinates(shapely.point_on_surface(faces))
-    return merge(faces[_winding_numbers(ring, inside) != 0])
+    return merge(faces[winding_numbers(ring, inside) != 0])
 
 
-def _winding_numbers(ring: Points, points: Points) -> NDArray[np.int64]:
+def winding_numbers(ring: Points, points: Points) -> NDArray[np.int64]:
     """Return how often a ring winds around points that are not on it (Sunday's algorithm)."""
     (x0, y0), (x1, y1) = ring.T, np.roll(ring, -1, axis=0).T
     numbers = np.empty(len(points), dtype=np.int64)
