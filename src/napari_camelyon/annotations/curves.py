@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from napari_camelyon.annotations.model import FARTHEST_PX, Points
 
-__all__ = ["spline_outline"]
+__all__ = ["spline_outline", "spline_pieces"]
 
 _MAX_PIECES = 64
 
@@ -34,13 +34,35 @@ def spline_outline(control_points: ArrayLike, *, tolerance_px: float = 0.5) -> P
         A ring through all control points, not repeating its first point. Fewer than three
         distinct points, and points far from any slide, are returned as they are.
     """
+    return spline_pieces(control_points, tolerance_px=tolerance_px)[0]
+
+
+def spline_pieces(
+    control_points: ArrayLike, *, tolerance_px: float = 0.5
+) -> tuple[Points, NDArray[np.int64]]:
+    """Return the outline of a spline, and for each point of it the control point that it follows.
+
+    Parameters
+    ----------
+    control_points, tolerance_px
+        As in `spline_outline`.
+
+    Returns
+    -------
+    outline : ndarray of float64, shape (m, 2)
+        As `spline_outline` returns it.
+    control : ndarray of int64, shape (m,)
+        Index of the last control point at or before each point of the outline.
+    """
     points = np.asarray(control_points, dtype=np.float64).reshape(-1, 2)
-    points = points[np.isfinite(points).all(axis=1)]
-    if len(points):
-        points = points[np.append(True, (points[1:] != points[:-1]).any(axis=1))]
-        points = points[:-1] if len(points) > 1 and (points[-1] == points[0]).all() else points
+    used = np.flatnonzero(np.isfinite(points).all(axis=1))
+    if len(used):
+        kept = points[used]
+        used = used[np.append(True, (kept[1:] != kept[:-1]).any(axis=1))]
+        used = used[:-1] if len(used) > 1 and (points[used[-1]] == points[used[0]]).all() else used
+    points = points[used]
     if len(points) < 3 or np.abs(points).max() > FARTHEST_PX:
-        return points
+        return points, used
 
     start, end = points, np.roll(points, -1, axis=0)
     before, after = np.roll(points, 1, axis=0), np.roll(points, -2, axis=0)
@@ -69,7 +91,7 @@ def spline_outline(control_points: ArrayLike, *, tolerance_px: float = 0.5) -> P
                 + weights[2] * second_handle[rows]
                 + weights[3] * end[rows]
             )
-    return outline
+    return outline, np.repeat(used, pieces)
 
 
 def _handle(before: Points, at: Points, towards: Points) -> Points:
