@@ -33,6 +33,7 @@ from napari_camelyon.annotations.journal import (
     note_saved,
     record,
     recover,
+    resume_journal,
 )
 from napari_camelyon.annotations.saving import KEPT_VERSIONS, can_be_saved, save, versions
 from napari_camelyon.errors import AnnotationError, FileChangedError, FileWriteError
@@ -90,7 +91,7 @@ def test_edits_come_back_bit_for_bit_with_their_undo_steps(file):
     assert found.labels == ("move vertex", "draw polygon", "edit", "delete", "delete")
     assert not found.file_changed
     assert not found.in_use
-    back = recover(file)
+    _, back = recover(file)
     assert same_set(back.now, history.now)
     assert not is_saved(back)
     for _ in found.labels:
@@ -107,7 +108,7 @@ def test_any_numbers_survive(tmp_path_factory, first, second, hole):
     edit(history, journal, add_annotations(history.now, [one]))
     edit(history, journal, replace_annotation(history.now, replace(one, points=second)))
     end_journal(journal, keep=True)
-    back = recover(file).now.annotations[0]
+    back = recover(file)[1].now.annotations[0]
     for ring, wanted in [(back.points, second), (back.holes[0], hole)]:
         assert ring.tobytes() == np.array(wanted, float).reshape(-1, 2).tobytes()
     discard_journal(file)
@@ -133,7 +134,7 @@ def test_what_was_saved_is_not_offered_again_and_what_came_after_is(file):
     end_journal(journal, keep=True)
     assert find_unsaved(file).labels == ("the one after",)
     assert not find_unsaved(file).file_changed
-    back = recover(file)
+    _, back = recover(file)
     assert same_set(back.now, history.now)
     undo(back)
     assert is_saved(back)
@@ -146,7 +147,7 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_told(file):
     end_journal(journal, keep=True)
     file.write_bytes(file.read_bytes() + b"\n")
     assert find_unsaved(file).file_changed
-    assert same_set(recover(file).now, history.now)  # from the copy of what it was
+    assert same_set(recover(file)[1].now, history.now)  # from the copy of what it was
 
 
 @pytest.mark.parametrize("cut", [1, 10, 50])
@@ -158,7 +159,7 @@ def test_a_torn_last_line_costs_the_last_edit_alone(file, cut):
     end_journal(journal, keep=True)
     content = journal.path.read_bytes()
     journal.path.write_bytes(content[:-cut])
-    assert same_set(recover(file).now, first)
+    assert same_set(recover(file)[1].now, first)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense\n", b"[]\n", b'{"schema_version":1}\n'])
@@ -215,8 +216,47 @@ def test_killing_the_program_in_the_middle_of_editing_loses_nothing(file):
     found = find_unsaved(file)
     assert not found.in_use
     assert found.edits >= told[-1] + 1
-    back = recover(file).now.annotations[1]
+    back = recover(file)[1].now.annotations[1]
     assert np.array_equal(back.points, np.array(RING) + 0.25 * found.edits)
+
+
+def test_editing_goes_on_in_the_journal_that_was_recovered(file):
+    history, journal = begun(file)
+    edit(history, journal, moved(history, 0, 1.0), "before the crash")
+    end_journal(journal, keep=True)
+    journal.path.write_bytes(journal.path.read_bytes() + b'{"label":"torn')
+    opened, back = recover(file)
+    resumed = resume_journal(file, opened)
+    edit(back, resumed, moved(back, 1, 2.0), "after it")
+    end_journal(resumed, keep=True)
+    assert find_unsaved(file).labels == ("before the crash", "after it")
+    assert same_set(recover(file)[1].now, back.now)
+
+
+def test_a_second_window_is_told_that_the_file_is_being_edited(file):
+    program = textwrap.dedent(
+        f"""
+        from pathlib import Path
+        from napari_camelyon import annotations
+        from napari_camelyon.annotations import History, Journal, do, record, remove_annotations
+
+        opened = annotations.read({str(file)!r})
+        history = History(opened)
+        journal = Journal(Path({str(file)!r}), opened)
+        record(journal, do(history, remove_annotations(opened, {{"0"}}), "delete"))
+        print("ready", flush=True)
+        input()
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "ready\n"
+        history, journal = begun(file)
+        with pytest.raises(FileWriteError, match="being edited in another window"):
+            edit(history, journal, moved(history, 0, 1.0))
+        other.communicate("\n")
+    assert len(recover(file)[1].now) == 2
 
 
 # --- saving ------------------------------------------------------------------------------------

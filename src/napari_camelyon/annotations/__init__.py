@@ -22,6 +22,7 @@ from napari_camelyon.annotations.journal import (
     note_saved,
     record,
     recover,
+    resume_journal,
 )
 from napari_camelyon.annotations.layer_view import (
     OUTLINE_SCREEN_PX,
@@ -54,6 +55,7 @@ from napari_camelyon.annotations.model import (
     Problem,
     Source,
     add_annotations,
+    group_renamed,
     make_annotation,
     remove_annotations,
     replace_annotation,
@@ -61,7 +63,7 @@ from napari_camelyon.annotations.model import (
     with_groups,
 )
 from napari_camelyon.annotations.regions import outline, outline_rings, region_of, ring_region
-from napari_camelyon.annotations.saving import Version, can_be_saved, save, versions
+from napari_camelyon.annotations.saving import Version, brought_back, can_be_saved, save, versions
 from napari_camelyon.annotations.verification import (
     STATUSES,
     Status,
@@ -99,6 +101,7 @@ __all__ = [
     "annotation_from_region",
     "annotations_from_layers",
     "area_mm2",
+    "brought_back",
     "can_be_saved",
     "check",
     "choose_profile",
@@ -109,6 +112,7 @@ __all__ = [
     "from_geojson",
     "greatest_diameter_um",
     "group_colour",
+    "group_renamed",
     "is_saved",
     "layer_data",
     "make_annotation",
@@ -125,6 +129,7 @@ __all__ = [
     "region_of",
     "remove_annotations",
     "replace_annotation",
+    "resume_journal",
     "ring_region",
     "same_annotation",
     "save",

@@ -22,7 +22,16 @@ from napari_camelyon.annotations.model import (
 )
 from napari_camelyon.annotations.regions import outline_rings, winding_numbers
 
-__all__ = ["Outlines", "outlines_of", "pick", "segments", "update_outlines", "visible_ids"]
+__all__ = [
+    "Bounds",
+    "Outlines",
+    "drawn_lines",
+    "outlines_of",
+    "pick",
+    "segments",
+    "update_outlines",
+    "visible_ids",
+]
 
 Bounds = tuple[float, float, float, float]
 """Left, top, right, bottom in slide points."""
@@ -74,7 +83,7 @@ def update_outlines(outlines: Outlines, annotation_set: AnnotationSet) -> list[s
         for version in outlines._simplified.values():
             version.pop(key, None)
     for key in changed:
-        lines = _lines(now[key])
+        lines = drawn_lines(now[key])
         outlines.lines[key] = lines
         if lines:
             corners = np.concatenate(lines)
@@ -167,7 +176,8 @@ def pick(
     return min(around, key=lambda key: _extent(outlines._bounds[key]), default=None)
 
 
-def _lines(annotation: Annotation) -> _Lines:
+def drawn_lines(annotation: Annotation) -> tuple[Points, ...]:
+    """Return the lines that draw an annotation, see `Outlines`."""
     if annotation.kind in POINT_KINDS:
         return ()
     closed = annotation.kind in AREA_KINDS

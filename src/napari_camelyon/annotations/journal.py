@@ -13,10 +13,10 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ __all__ = [
     "note_saved",
     "record",
     "recover",
+    "resume_journal",
 ]
 
 SCHEMA_VERSION = 1
@@ -50,11 +51,13 @@ class Journal:
         The annotation file, which need not exist yet.
     began_with : AnnotationSet
         The set that the first change begins at: what was read, or an empty set.
+    begun : bool
+        Whether the journal is there.
     """
 
     file: Path
     began_with: AnnotationSet
-    _stream: IO[bytes] | None = field(default=None, repr=False)
+    begun: bool = False
 
     @property
     def path(self) -> Path:
@@ -97,25 +100,48 @@ def record(journal: Journal, change: Change) -> None:
     Raises
     ------
     FileWriteError
-        The folder cannot be written: the edits are not safe until they are saved elsewhere.
+        The folder cannot be written, or another window edits the same file: the edits are not safe
+        until they are saved elsewhere.
     """
-    if journal._stream is None:
-        journal._stream = _begin(journal)
+    if not journal.begun:
+        _begin(journal)
     _append(journal, _change_entry(change))
+
+
+def resume_journal(file: Path, began_with: AnnotationSet) -> Journal:
+    """Return the journal that `recover` has read, to go on where it ends.
+
+    Parameters
+    ----------
+    file : Path
+        The annotation file.
+    began_with : AnnotationSet
+        What the file held when it was opened first, see `recover`.
+
+    Raises
+    ------
+    FileWriteError
+        The journal cannot be written.
+    """
+    journal = Journal(file, began_with)
+    try:
+        with journal.path.open("r+b") as stream:
+            stream.truncate(stream.read().rfind(b"\n") + 1)  # a torn last line
+    except OSError as error:
+        raise _not_safe(journal, error) from error
+    journal.begun = True
+    return journal
 
 
 def note_saved(journal: Journal, content: bytes) -> None:
     """Append that the file was saved with this content; raises `FileWriteError`."""
-    if journal._stream is not None:
+    if journal.begun:
         _append(journal, {"saved": hashlib.sha256(content).hexdigest(), "time": _now()})
 
 
 def end_journal(journal: Journal, *, keep: bool) -> None:
-    """Close the journal; keep it when there is unsaved work to come back to."""
-    if journal._stream is not None:
-        journal._stream.close()
-        journal._stream = None
-    if not keep:
+    """Delete the journal, unless there is unsaved work to come back to."""
+    if journal.begun and not keep:
         discard_journal(journal.file)
 
 
@@ -153,20 +179,20 @@ def find_unsaved(file: Path) -> Unsaved | None:
     )
 
 
-def recover(file: Path, opened: AnnotationSet | None = None) -> History:
+def recover(file: Path) -> tuple[AnnotationSet, History]:
     """Bring back the set as it was after the last edit, with all of its undo steps.
 
     Parameters
     ----------
     file : Path
         The annotation file. It is not changed.
-    opened : AnnotationSet, optional
-        What the file held when it was opened first, if the caller has read it already.
 
     Returns
     -------
-    History
-        Its ``saved`` is the set as it was saved last, where that is still known.
+    began_with : AnnotationSet
+        What the file held when it was opened first.
+    history : History
+        Its ``saved`` is the set as it was saved last; None if there was no file yet.
 
     Raises
     ------
@@ -175,16 +201,15 @@ def recover(file: Path, opened: AnnotationSet | None = None) -> History:
     """
     path = _beside(file, "journal")
     head, entries = _read(path)
-    if opened is None:
-        opened = AnnotationSet()
-        if head["sha256"] is not None:
-            before = _beside(file, "before")
-            if _sha256(before) != head["sha256"]:
-                raise AnnotationError(
-                    f"The unsaved edits of {file} cannot be brought back: {before.name}, the copy "
-                    "of the file that they begin with, is missing or was changed."
-                )
-            opened = parse(before.read_bytes(), file)
+    opened = AnnotationSet()
+    if head["sha256"] is not None:
+        before = _beside(file, "before")
+        if _sha256(before) != head["sha256"]:
+            raise AnnotationError(
+                f"The unsaved edits of {file} cannot be brought back: {before.name}, the copy "
+                "of the file that they begin with, is missing or was changed."
+            )
+        opened = parse(before.read_bytes(), file)
     history = History(opened, saved=opened if head["sha256"] is not None else None)
     for number, entry in enumerate(entries, start=2):
         if "saved" in entry:
@@ -199,13 +224,14 @@ def recover(file: Path, opened: AnnotationSet | None = None) -> History:
                 f"{path.name}, which is damaged ({error})."
             ) from error
         history.done.append(change)
-    return history
+    return opened, history
 
 
 # --- the file ----------------------------------------------------------------------------------
 
 
-def _begin(journal: Journal) -> IO[bytes]:
+def _begin(journal: Journal) -> None:
+    _refuse_if_in_use(journal)
     source = journal.began_with.source
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -220,17 +246,26 @@ def _begin(journal: Journal) -> IO[bytes]:
             temporary.write_bytes(source.raw)
     with atomic_file(journal.path) as temporary:
         temporary.write_bytes(_line(head))
+    journal.begun = True
+
+
+def _refuse_if_in_use(journal: Journal) -> None:
     try:
-        return journal.path.open("ab")
-    except OSError as error:
-        raise _not_safe(journal, error) from error
+        unsaved = find_unsaved(journal.file)
+    except AnnotationError:
+        return  # a damaged one protects nothing
+    if unsaved is not None and unsaved.in_use:
+        raise FileWriteError(
+            f"{journal.file} is being edited in another window, so edits made here are not kept "
+            "safe. Close one of the two."
+        )
 
 
 def _append(journal: Journal, entry: Mapping[str, Any]) -> None:
-    assert journal._stream is not None, "begun before"
+    # Opened each time: a file that stays open cannot be deleted on Windows.
     try:
-        journal._stream.write(_line(entry))
-        journal._stream.flush()
+        with journal.path.open("ab") as stream:
+            stream.write(_line(entry))
     except OSError as error:
         raise _not_safe(journal, error) from error
 

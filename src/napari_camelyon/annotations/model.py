@@ -27,6 +27,7 @@ __all__ = [
     "Severity",
     "Source",
     "add_annotations",
+    "group_renamed",
     "is_unchanged",
     "make_annotation",
     "remove_annotations",
@@ -287,6 +288,25 @@ def replace_annotation(annotation_set: AnnotationSet, changed: Annotation) -> An
 def with_groups(annotation_set: AnnotationSet, groups: Iterable[Group]) -> AnnotationSet:
     """Return the set with these groups defined instead of its own."""
     return replace(annotation_set, groups=tuple(groups))
+
+
+def group_renamed(annotation_set: AnnotationSet, old: str, new: str) -> AnnotationSet:
+    """Return the set with a group under another name, its members and subgroups following."""
+    return replace(
+        annotation_set,
+        annotations=tuple(
+            replace(annotation, group=new) if annotation.group == old else annotation
+            for annotation in annotation_set
+        ),
+        groups=tuple(
+            replace(
+                group,
+                name=new if group.name == old else group.name,
+                parent=new if group.parent == old else group.parent,
+            )
+            for group in annotation_set.groups
+        ),
+    )
 
 
 def same_annotation(first: Annotation, second: Annotation) -> bool:

@@ -1,16 +1,18 @@
 """Saving without regret: what others wrote is noticed, and older versions can be brought back."""
 
+import uuid
+from collections.abc import Hashable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from napari_camelyon.annotations.formats import file_content
-from napari_camelyon.annotations.model import AnnotationSet
+from napari_camelyon.annotations.model import Annotation, AnnotationSet
 from napari_camelyon.errors import AnnotationError, FileChangedError, FileWriteError
 from napari_camelyon.files import atomic_file
 
-__all__ = ["KEPT_VERSIONS", "Version", "can_be_saved", "save", "versions"]
+__all__ = ["KEPT_VERSIONS", "Version", "brought_back", "can_be_saved", "save", "versions"]
 
 KEPT_VERSIONS = 20
 _TIME = "%Y%m%dT%H%M%S.%fZ"
@@ -114,6 +116,41 @@ def can_be_saved(path: Path) -> str:
     except OSError:
         return f"{path} is write-protected: edits cannot be saved there."
     return ""
+
+
+def brought_back(old: AnnotationSet, now: AnnotationSet) -> AnnotationSet:
+    """Return what an older version held, as an edit of the set of now.
+
+    Annotations that are the same in both, or in the file that the set of now came from, stay the
+    same objects: undoing and saving touch only what differs.
+    """
+    known: dict[Hashable, list[Annotation]] = {}
+    in_file = () if now.source is None else now.source.annotations
+    for annotation in (*in_file, *now):  # those of now are taken first
+        known.setdefault(_content(annotation), []).append(annotation)
+    taken: set[str] = set()
+    annotations = []
+    for annotation in old:
+        same = known.get(_content(annotation), [])
+        while same and same[-1].id in taken:
+            same.pop()
+        found = same.pop() if same else replace(annotation, id=str(uuid.uuid4()))
+        taken.add(found.id)
+        annotations.append(found)
+    return replace(now, annotations=tuple(annotations), groups=old.groups)
+
+
+def _content(annotation: Annotation) -> Hashable:
+    rings = [ring.tobytes() for part in annotation.parts for ring in (part.points, *part.holes)]
+    return (
+        annotation.kind,
+        annotation.name,
+        annotation.group,
+        annotation.colour,
+        repr(sorted(annotation.extra.items())),
+        tuple(len(part.holes) for part in annotation.parts),
+        tuple(rings),
+    )
 
 
 def _keep(path: Path, content: bytes) -> None:

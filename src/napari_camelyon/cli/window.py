@@ -29,7 +29,7 @@ def has_display() -> bool:
 
 
 def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDock]":
-    """Return a viewer with the docks "Slide" and "Inference" as tabs and "pN stage" below them.
+    """Return a viewer with the docks as tabs, and "pN stage" below them.
 
     The "Slide" dock is in front, for without a slide there is nothing to do in the others.
     """
@@ -40,15 +40,21 @@ def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDo
     viewer = napari.Viewer(title="napari-camelyon", show=show)
     add_dock = viewer.window.add_plugin_dock_widget
     slide, _ = add_dock("napari-camelyon", "Slide")
+    annotate, _ = add_dock("napari-camelyon", "Annotate", tabify=True)
     inference, inference_dock = add_dock("napari-camelyon", "Inference", tabify=True)
     stage, stage_dock = add_dock("napari-camelyon", "pN stage")
-    for dock, title in ((slide, "Slide"), (inference, "Inference"), (stage, "pN stage")):
+    for dock, title in (
+        (slide, "Slide"),
+        (annotate, "Annotate"),
+        (inference, "Inference"),
+        (stage, "pN stage"),
+    ):
         dock.setWindowTitle(title)  # with the plugin's name, which stands above, no tab is legible
 
     def arrange() -> None:
         """Qt lays docks out with its event loop; before that neither sizes nor tabs are kept."""
         if current_viewer() is viewer:
-            viewer.window._qt_window.resizeDocks([slide, stage], [1, 1], Qt.Orientation.Vertical)
+            viewer.window._qt_window.resizeDocks([slide, stage], [3, 2], Qt.Orientation.Vertical)
             slide.raise_()
 
     QTimer.singleShot(0, arrange)

@@ -12,12 +12,13 @@ import numpy as np
 from napari.components.camera import Camera
 from napari.components.overlays import ScaleBarOverlay
 from napari.components.viewer_model import ViewerModel
-from napari.layers import Image
+from napari.layers import Image, Layer
 from napari.layers.utils.layer_utils import compute_multiscale_level_and_corners
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QLabel, QMainWindow
+from vispy.scene import Node
 
 if TYPE_CHECKING:
     from napari_camelyon.slides import SlideStream
@@ -27,6 +28,7 @@ __all__ = [
     "camera",
     "canvas_size_px",
     "canvas_widget",
+    "drawing_node",
     "load_what_layers_need",
     "main_window",
     "scale_bar",
@@ -97,6 +99,15 @@ def calm_activity_indicator(viewer: Viewer) -> None:
 def load_what_layers_need() -> None:
     """Make a layer and drop it: with the first one napari loads all units, half a second long."""
     Image(np.zeros((2, 2), np.uint8))
+
+
+def drawing_node(viewer: Viewer, layer: Layer) -> Node:
+    """Return what draws a layer: nodes put under it are drawn with it, in its data coordinates.
+
+    Their coordinates are ``(column, row)``. napari makes a new one each time a layer is added to a
+    viewer.
+    """
+    return viewer.window._qt_viewer.canvas.layer_to_visual[layer].node
 
 
 def slice_before_drawing(viewer: Viewer) -> None:

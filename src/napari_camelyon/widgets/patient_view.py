@@ -17,7 +17,7 @@ from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from psygnal import Signal
 
-from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, layer_data
+from napari_camelyon.annotations import AnnotationSet, annotations_from_layers
 from napari_camelyon.annotations import write as write_annotations
 from napari_camelyon.cohort import read_prediction, write_patient, write_slide_results
 from napari_camelyon.errors import AnnotationError, FileWriteError, ResultError
@@ -33,7 +33,9 @@ from napari_camelyon.staging import (
     stage_patient,
 )
 from napari_camelyon.tissue import PatchGrid
-from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
+from napari_camelyon.widgets.annotating import edit_annotations
+from napari_camelyon.widgets.annotation_editor import AnnotationEditor, editor_of
+from napari_camelyon.widgets.annotation_layers import keep_outlines_readable
 from napari_camelyon.widgets.napari_compat import (
     camera,
     canvas_size_px,
@@ -172,6 +174,8 @@ class PatientView:
                 self.viewer.layers.remove(layer)
                 if "display" in _meta(layer):
                     _meta(layer)["display"].stream.close()
+                if (editor := editor_of(layer)) is not None:
+                    editor.close(keep_journal=True)
         if self.shown == name:
             self.shown = None
             if self.nodes:
@@ -180,24 +184,32 @@ class PatientView:
         self.nodes_changed.emit()
         self.staged.emit()
 
-    def add_annotations(self, annotation_set: AnnotationSet) -> None:
-        """Show annotations over the slide whose name they bear, else over the one that is shown.
+    def add_annotations(self, annotation_set: AnnotationSet) -> AnnotationEditor:
+        """Show annotations, to be edited, over the slide whose name they bear, else the shown one.
 
         Without a slide they are kept in slide pixels until one comes.
         """
         source = annotation_set.source
         name = source.path.stem if source is not None else None
         node = self.nodes.get(name) if name in self.nodes else self.shown_node
+        editor = edit_annotations(
+            self.viewer,
+            annotation_set,
+            slide_name=None if node is None else node.slide.name,
+            mpp=None if node is None else node.slide.mpp,
+            slide=self._shown_slide,
+        )
         with self._arranging_layers():
-            if node is None:
-                show_annotations(self.viewer, annotation_set)
-            elif node.slide.name == self.shown:
-                show_annotations(self.viewer, annotation_set, node.slide.name, node.slide.mpp)
-                _raise_annotations(self.viewer)
-            else:
-                data = layer_data(annotation_set, node.slide.name, node.slide.mpp)
-                node.put_away.extend(Layer.create(*parts) for parts in data)
-                keep_outlines_readable(self.viewer)
+            if node is not None and node.slide.name != self.shown:
+                node.put_away.append(editor.layer)
+                return editor
+            self.viewer.layers.append(editor.layer)
+            _raise_annotations(self.viewer)
+        return editor
+
+    def _shown_slide(self) -> Slide | None:
+        node = self.shown_node
+        return None if node is None else node.slide
 
     def set_mpp(self, name: str, mpp: float) -> None:
         """Give a slide the pixel size that its file does not tell, and keep it for the next time.
@@ -393,6 +405,10 @@ class PatientView:
             The file cannot be written.
         """
         layers = [layer for layer in self.viewer.layers if _meta(layer).get("kind") == "annotation"]
+        editors = [editor for layer in layers if (editor := editor_of(layer)) is not None]
+        if len(layers) == 1 and editors:
+            editors[0].save(Path(path))
+            return
         sets: dict[int, AnnotationSet] = {
             id(found): found
             for layer in layers
@@ -486,6 +502,9 @@ def _assign_to_slide(layer: Layer, slide: Slide) -> None:
     placement = world_placement(slide.mpp)
     layer.scale, layer.units = placement["scale"], placement["units"]
     layer.metadata["napari_camelyon"]["slide"] = slide.name
+    editor = editor_of(layer)
+    if editor is not None:
+        editor.mpp = slide.mpp
 
 
 def _raise_annotations(viewer: Viewer) -> None:

@@ -1,0 +1,377 @@
+"""The selected regions: their sizes, name, group and verdict, and what can be made of them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QLabeledDoubleSlider
+from superqt.utils import signals_blocked
+
+from napari_camelyon.annotations import (
+    AREA_KINDS,
+    STATUSES,
+    Annotation,
+    status_of,
+    verification_note,
+    verified,
+)
+from napari_camelyon.annotations.editing import fill_holes, intersect, subtract, unite
+from napari_camelyon.annotations.measures import measure
+from napari_camelyon.annotations.smoothing import simplify, smooth
+from napari_camelyon.errors import CamelyonError
+from napari_camelyon.geometry import mean_mpp
+from napari_camelyon.widgets.annotation_editor import AnnotationEditor
+from napari_camelyon.widgets.annotation_groups import NO_GROUP
+from napari_camelyon.widgets.outline_display import OutlineDisplay
+from napari_camelyon.widgets.style import note
+
+__all__ = ["RegionDetails"]
+
+_MEASURE_MS = 80
+
+
+class RegionDetails(QWidget):
+    """What is selected, and the operations on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.editor: AnnotationEditor | None = None
+        self._beheld: Annotation | None = None
+        self._display: OutlineDisplay | None = None
+        self._measure_soon = QTimer(self)
+        self._measure_soon.setSingleShot(True)
+        self._measure_soon.setInterval(_MEASURE_MS)
+        self._measure_soon.timeout.connect(self._show_sizes)
+        self._build()
+
+    def show_selected(
+        self, editor: AnnotationEditor | None, display: OutlineDisplay | None
+    ) -> None:
+        """Show what is selected in an editor now."""
+        self.editor, self._display = editor, display
+        selected = [] if editor is None else editor.selected_annotations
+        self.empty.setVisible(not selected)
+        self.form.setVisible(bool(selected))
+        self.operations.setVisible(bool(selected))
+        self.sizes.setVisible(bool(selected))
+        if editor is None or not selected:
+            return
+        current = selected[-1]
+        single = len(selected) == 1
+        with signals_blocked(self.group), signals_blocked(self.status):
+            self.name.setEnabled(single)
+            self.name.setText(current.name if single else f"{len(selected)} regions")
+            self.group.clear()
+            names = editor.group_names()
+            if None not in names:
+                names.append(None)
+            for name in names:
+                self.group.addItem(NO_GROUP if name is None else name, name)
+            groups = {annotation.group for annotation in selected}
+            self.group.setCurrentIndex(names.index(current.group) if len(groups) == 1 else -1)
+            verdicts = {status_of(annotation) for annotation in selected}
+            self.status.setCurrentIndex(
+                STATUSES.index(status_of(current)) if len(verdicts) == 1 else -1
+            )
+            self.comment.setText(verification_note(current) if single else "")
+            self.comment.setEnabled(single)
+        areas = [a for a in selected if a.kind in AREA_KINDS]
+        for button in (self.union, self.intersection, self.difference):
+            button.setEnabled(len(areas) > 1)
+        for button in (self.fill, self.simplify_button, self.smooth_button):
+            button.setEnabled(len(areas) == 1)
+        self._end_preview()
+        self._measure_soon.start()
+
+    # -- how it looks ---------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.empty = note(
+            "Nothing is selected. Click a region with the Select tool, or draw a new one."
+        )
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("name")
+        self.name.editingFinished.connect(self._rename)
+        self.group = QComboBox()
+        self.group.activated.connect(lambda _index: self.assign(self.group.currentData()))
+        self.sizes = QLabel()
+        """The dock shows it above its pages: it changes while a person draws."""
+        self.sizes.setWordWrap(True)
+        self.sizes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = QComboBox()
+        self.status.addItems(STATUSES)
+        self.status.activated.connect(self._judge)
+        self.comment = QLineEdit()
+        self.comment.setPlaceholderText("why")
+        self.comment.editingFinished.connect(self._judge)
+        verdict = QHBoxLayout()
+        verdict.addWidget(self.status)
+        verdict.addWidget(self.comment, 1)
+        self.form = QWidget()
+        form = QFormLayout(self.form)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Name", self.name)
+        form.addRow("Group", self.group)
+        form.addRow("Verdict", verdict)
+
+        def button(title: str, tooltip: str, function: Callable[[], object]) -> QPushButton:
+            made = QPushButton(title)
+            made.setToolTip(tooltip)
+            made.clicked.connect(function)
+            return made
+
+        self.union = button("Unite", "Make one region of the selected ones.", self._unite)
+        self.difference = button(
+            "Subtract", "Cut the other selected regions out of the one selected last.", self._cut
+        )
+        self.intersection = button(
+            "Intersect", "Keep what the selected regions have in common.", self._intersect
+        )
+        self.fill = button("Fill holes", "Fill all holes of the region.", self._fill)
+        self.simplify_button = button(
+            "Simplify …",
+            "Leave out vertices that hardly matter.",
+            lambda: self._preview("simplify"),
+        )
+        self.smooth_button = button(
+            "Smooth …", "Round off a jagged outline.", lambda: self._preview("smooth")
+        )
+        self.delete = button("Delete", "Delete what is selected (Delete key).", self._delete)
+        self.operations = QWidget()
+        grid = QGridLayout(self.operations)
+        grid.setContentsMargins(0, 0, 0, 0)
+        for place, made in enumerate(
+            (
+                self.union,
+                self.difference,
+                self.intersection,
+                self.fill,
+                self.simplify_button,
+                self.smooth_button,
+                self.delete,
+            )
+        ):
+            grid.addWidget(made, place // 3, place % 3)
+
+        self.strength = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.strength.setDecimals(1)
+        self.strength.valueChanged.connect(lambda _value: self._show_preview())
+        self.deviation = note()
+        self.apply = QPushButton("Apply")
+        self.apply.clicked.connect(self._apply_preview)
+        self.drop = QPushButton("Cancel")
+        self.drop.clicked.connect(self._end_preview)
+        row = QHBoxLayout()
+        row.addWidget(self.deviation, 1)
+        row.addWidget(self.drop)
+        row.addWidget(self.apply)
+        self.preview = QWidget()
+        preview = QVBoxLayout(self.preview)
+        preview.setContentsMargins(0, 0, 0, 0)
+        preview.addWidget(self.strength)
+        preview.addLayout(row)
+        self.preview.hide()
+        self._kind = ""
+        self._previewed: Annotation | None = None
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 6, 4, 0)
+        layout.addWidget(self.empty)
+        layout.addWidget(self.form)
+        layout.addWidget(self.operations)
+        layout.addWidget(self.preview)
+        layout.addStretch(1)
+
+    def show_sizes_of(self, annotation: Annotation) -> None:
+        """Show the sizes of a region while it is being edited."""
+        self._beheld = annotation
+        if not self._measure_soon.isActive():
+            self._measure_soon.start()
+
+    def _show_sizes(self) -> None:
+        editor, beheld = self.editor, self._beheld
+        self._beheld = None
+        if editor is None:
+            return
+        selected = editor.selected_annotations
+        if beheld is not None and [a.id for a in selected] == [beheld.id]:
+            selected = [beheld]
+        if not selected:
+            return
+        vertices = sum(
+            len(ring) for a in selected for part in a.parts for ring in (part.points, *part.holes)
+        )
+        if editor.mpp is None:
+            self.sizes.setText(
+                f"{vertices:,} vertices. The slide does not say how large its pixels are, so there "
+                "are no sizes in mm."
+            )
+            return
+        sizes = [measure(annotation, editor.mpp) for annotation in selected]
+        area = sum(size.area_mm2 for size in sizes)
+        around = sum(size.perimeter_mm for size in sizes)
+        widest = max(size.greatest_diameter_mm for size in sizes)
+        self.sizes.setText(
+            f"{_digits(area)} mm² · around {_digits(around)} mm\n"
+            f"greatest diameter {_digits(widest)} mm · {vertices:,} vertices"
+        )
+
+    # -- what a person does ---------------------------------------------------------------------
+
+    def _rename(self) -> None:
+        editor = self.editor
+        current = None if editor is None else editor.current
+        if editor is None or current is None or len(editor.selected) != 1:
+            return
+        if self.name.text() != current.name:
+            editor.replace("rename region", [replace(current, name=self.name.text())])
+
+    def assign(self, group: str | None) -> None:
+        """Put the selected regions into a group."""
+        editor = self.editor
+        if editor is None:
+            return
+        changed = [
+            replace(a, group=group, colour=None if group is None else editor.colour(group))
+            for a in editor.selected_annotations
+            if a.group != group
+        ]
+        if changed:
+            title = "no group" if group is None else group
+            editor.replace(f"assign to {title}", changed)
+
+    def _judge(self) -> None:
+        editor = self.editor
+        if editor is None or self.status.currentIndex() < 0:
+            return
+        status = STATUSES[self.status.currentIndex()]
+        single = len(editor.selected) == 1
+        changed = []
+        for annotation in editor.selected_annotations:
+            words = self.comment.text() if single else verification_note(annotation)
+            if (status, words) != (status_of(annotation), verification_note(annotation)):
+                changed.append(verified(annotation, status, words))
+        if changed:
+            editor.replace(f"mark {status}", changed)
+
+    def _unite(self) -> None:
+        self._combine("unite", lambda areas: unite([areas[-1], *areas[:-1]]))
+
+    def _cut(self) -> None:
+        editor = self.editor
+        if editor is None:
+            return
+        *others, current = self._areas()
+        try:
+            left = subtract(current, others)
+        except CamelyonError as error:
+            editor.report(error)
+            return
+        editor.replace(
+            "subtract", [] if left is None else [left], [current.id] if left is None else []
+        )
+
+    def _intersect(self) -> None:
+        self._combine("intersect", lambda areas: intersect([areas[-1], *areas[:-1]]))
+
+    def _combine(
+        self, label: str, function: Callable[[list[Annotation]], Annotation | None]
+    ) -> None:
+        editor = self.editor
+        if editor is None:
+            return
+        areas = self._areas()
+        try:
+            result = function(areas)
+        except CamelyonError as error:
+            editor.report(error)
+            return
+        if result is None:
+            editor.report(CamelyonError("The selected regions have nothing in common."))
+            return
+        editor.replace(label, [result], [a.id for a in areas])
+        editor.select([result.id])
+
+    def _fill(self) -> None:
+        self._change_current("fill holes", fill_holes)
+
+    def _change_current(self, label: str, function: Callable[[Annotation], Annotation]) -> None:
+        editor = self.editor
+        if editor is None or editor.current is None:
+            return
+        try:
+            changed = function(editor.current)
+        except CamelyonError as error:
+            editor.report(error)
+            return
+        if changed is not editor.current:
+            editor.replace(label, [changed])
+
+    def _delete(self) -> None:
+        if self.editor is not None:
+            self.editor.remove_selected()
+
+    def _areas(self) -> list[Annotation]:
+        assert self.editor is not None
+        return [a for a in self.editor.selected_annotations if a.kind in AREA_KINDS]
+
+    # -- simplify and smooth, seen before they are done -----------------------------------------
+
+    def _preview(self, kind: str) -> None:
+        self._kind = kind
+        um = self.editor is not None and self.editor.mpp is not None
+        unit = "µm" if um else "px"
+        title = "Greatest deviation" if kind == "simplify" else "Spacing"
+        self.strength.setToolTip(f"{title}, {unit}")
+        with signals_blocked(self.strength):
+            self.strength.setRange(0.5, 50.0)
+            self.strength.setValue(2.0 if kind == "simplify" else 10.0)
+        self.preview.show()
+        self._show_preview()
+
+    def _show_preview(self) -> None:
+        editor, display = self.editor, self._display
+        if editor is None or display is None or editor.current is None or self.preview.isHidden():
+            return
+        scale, unit = (1.0, "px") if editor.mpp is None else (mean_mpp(editor.mpp), "µm")
+        function = simplify if self._kind == "simplify" else smooth
+        try:
+            changed, deviation_px = function(editor.current, self.strength.value() / scale)
+        except CamelyonError as error:
+            self._previewed = None
+            self.deviation.setText(str(error))
+            return
+        self._previewed = changed
+        display.show_while_edited(changed)
+        count = sum(len(part.points) + sum(map(len, part.holes)) for part in changed.parts)
+        self.deviation.setText(
+            f"{count:,} vertices; the outline moves by {deviation_px * scale:.1f} {unit} at most."
+        )
+
+    def _apply_preview(self) -> None:
+        changed, label = self._previewed, self._kind
+        self._end_preview()
+        if self.editor is not None and changed is not None and changed is not self.editor.current:
+            self.editor.replace(label, [changed])
+
+    def _end_preview(self) -> None:
+        self._previewed = None
+        if not self.preview.isHidden() and self._display is not None:
+            self._display.show_while_edited(None)
+        self.preview.hide()
+
+
+def _digits(value: float) -> str:
+    # Three digits that mean something, whatever the size: 0.0123, 1.23, 123.
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

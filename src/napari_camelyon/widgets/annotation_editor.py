@@ -1,0 +1,339 @@
+"""The annotations of one slide while a person edits them: what is selected, undone, saved.
+
+One `AnnotationEditor` belongs to one napari layer, which stands for the whole file. Tools and the
+"Annotate" dock call it; what an edit makes of an outline is computed in the room `annotations`.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from napari.layers import Shapes
+from napari.utils.notifications import show_error, show_warning
+from psygnal import Signal
+
+from napari_camelyon.annotations import (
+    Annotation,
+    AnnotationSet,
+    Change,
+    Group,
+    History,
+    Journal,
+    add_annotations,
+    brought_back,
+    can_be_saved,
+    do,
+    end_journal,
+    find_unsaved,
+    group_colour,
+    is_saved,
+    mark_saved,
+    note_saved,
+    record,
+    redo,
+    remove_annotations,
+    resume_journal,
+    save,
+    undo,
+    with_groups,
+)
+from napari_camelyon.annotations.drawing import Outlines, outlines_of, pick, update_outlines
+from napari_camelyon.errors import FileWriteError
+from napari_camelyon.geometry import Mpp, world_placement
+
+__all__ = ["WITHOUT_GROUP_COLOUR", "AnnotationEditor", "editor_of"]
+
+WITHOUT_GROUP_COLOUR = "#F4FA58"
+"""ASAP's own (annotation/Annotation.cpp), for annotations that have no group."""
+
+
+class AnnotationEditor:
+    """A set of annotations that is being edited.
+
+    Attributes
+    ----------
+    layer : napari.layers.Shapes
+        Stands for the set in the viewer; its own list of shapes stays empty. Its metadata hold the
+        set as it is now, for whoever writes the layer.
+    history : History
+    outlines : Outlines
+        What is drawn.
+    path : Path or None
+        The file; None until it is known where to save.
+    selected : tuple of str
+        Ids; the last one is the one that tools work on.
+    hidden, locked : set of (str or None)
+        Groups that are not drawn, and groups that cannot be picked or changed.
+    draw_group : str or None
+        The group of what is drawn next.
+    """
+
+    changed = Signal(object)
+    """An edit, an undo or a redo was done; a `Change`."""
+    selection_changed = Signal()
+    groups_shown_changed = Signal()
+    """Other groups are hidden or locked now, or another one is drawn in."""
+    saved = Signal()
+
+    def __init__(
+        self,
+        annotation_set: AnnotationSet,
+        *,
+        slide_name: str | None = None,
+        mpp: Mpp | None = None,
+        recovered: History | None = None,
+    ) -> None:
+        source = annotation_set.source
+        self.path = None if source is None else source.path
+        self._began_with = annotation_set
+        self.history = recovered or History(
+            annotation_set, saved=None if source is None else annotation_set
+        )
+        self.mpp = mpp
+        self.outlines: Outlines = outlines_of(self.history.now)
+        self.selected: tuple[str, ...] = ()
+        self.hidden: set[str | None] = set()
+        self.locked: set[str | None] = set()
+        names = self.group_names()
+        self.draw_group: str | None = names[0] if names else None
+        self._on_disk = None if source is None else source.raw
+        self._journal: Journal | None = None
+        if self.path is not None and recovered is None:
+            self._journal = Journal(self.path, annotation_set)
+        elif self.path is not None:
+            unsaved = find_unsaved(self.path)
+            if unsaved is None or not unsaved.file_changed:
+                self._on_disk = self.path.read_bytes() if self.path.exists() else None
+            self._journal = resume_journal(self.path, annotation_set)
+        self._warned = False
+        self.layer = Shapes(
+            ndim=2,
+            name=_title(slide_name, self.path),
+            opacity=1.0,
+            metadata={
+                "napari_camelyon": {
+                    "kind": "annotation",
+                    "slide": slide_name,
+                    "group": None,
+                    "annotation_set": self.history.now,
+                    "rings": (),
+                    "editor": self,
+                }
+            },
+            **world_placement(mpp),
+        )
+
+    # -- what there is --------------------------------------------------------------------------
+
+    @property
+    def now(self) -> AnnotationSet:
+        """The set as it is now."""
+        return self.history.now
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the file holds the set as it is now."""
+        return is_saved(self.history)
+
+    @property
+    def selected_annotations(self) -> list[Annotation]:
+        """The selected annotations, in the order in which they were selected."""
+        known = self.outlines.annotations
+        return [known[key] for key in self.selected if key in known]
+
+    @property
+    def current(self) -> Annotation | None:
+        """The one that tools work on."""
+        selected = self.selected_annotations
+        return selected[-1] if selected else None
+
+    def group_names(self) -> list[str | None]:
+        """Return the groups in the order of the file; None, last, for annotations without."""
+        names: list[str | None] = [group.name for group in self.now.groups]
+        used = dict.fromkeys(annotation.group for annotation in self.now)
+        names += [name for name in used if name is not None and name not in names]
+        return list(dict.fromkeys(names)) + ([None] if None in used else [])
+
+    def colour(self, group: str | None) -> str:
+        """Return the colour in which a group is drawn, ``#rrggbb``."""
+        return group_colour(group, self.now.groups) or WITHOUT_GROUP_COLOUR
+
+    def is_editable(self, annotation: Annotation) -> bool:
+        """Whether its group is neither locked nor hidden."""
+        return annotation.group not in self.locked | self.hidden
+
+    # -- selecting ------------------------------------------------------------------------------
+
+    def pick(self, at_xy: tuple[float, float], within_px: float) -> str | None:
+        """Return the annotation at a slide point; hidden and locked groups are passed over."""
+        out_of_reach = self.locked | self.hidden
+        skip = (
+            {key for key, a in self.outlines.annotations.items() if a.group in out_of_reach}
+            if out_of_reach
+            else ()
+        )
+        return pick(self.outlines, at_xy, within_px, skip)
+
+    def select(self, ids: Iterable[str]) -> None:
+        """Select annotations; the last one becomes the current one."""
+        known = tuple(dict.fromkeys(key for key in ids if key in self.outlines.annotations))
+        if known != self.selected:
+            self.selected = known
+            self.selection_changed.emit()
+
+    def hide(self, group: str | None, hidden: bool) -> None:
+        """Draw a group no more, or again."""
+        (self.hidden.add if hidden else self.hidden.discard)(group)
+        self._leave_out_of_reach()
+
+    def lock(self, group: str | None, locked: bool) -> None:
+        """Protect a group from being picked and changed, or no more."""
+        (self.locked.add if locked else self.locked.discard)(group)
+        self._leave_out_of_reach()
+
+    def draw_in(self, group: str | None) -> None:
+        """Let what is drawn next belong to a group."""
+        self.draw_group = group
+        self.groups_shown_changed.emit()
+
+    def _leave_out_of_reach(self) -> None:
+        self.select(a.id for a in self.selected_annotations if self.is_editable(a))
+        self.groups_shown_changed.emit()
+
+    # -- editing --------------------------------------------------------------------------------
+
+    def edit(self, label: str, after: AnnotationSet) -> None:
+        """Take over an edited set as one step that can be undone."""
+        self._take_over(do(self.history, after, label))
+
+    def replace(
+        self, label: str, changed: Collection[Annotation], gone: Collection[str] = ()
+    ) -> None:
+        """Put changed annotations in the place of those of their ids, and remove some."""
+        new = {annotation.id: annotation for annotation in changed}
+        annotations = tuple(
+            new.pop(old.id, old) for old in self.now if old.id not in gone or old.id in new
+        )
+        after = replace(self.now, annotations=annotations)
+        self.edit(label, add_annotations(after, new.values()))
+
+    def add(self, label: str, new: Collection[Annotation]) -> None:
+        """Add annotations at the end and select them."""
+        self.edit(label, add_annotations(self.now, new))
+        self.select(annotation.id for annotation in new)
+
+    def remove_selected(self) -> None:
+        """Delete what is selected."""
+        ids = {annotation.id for annotation in self.selected_annotations}
+        if ids:
+            what = "region" if len(ids) == 1 else f"{len(ids)} regions"
+            self.edit(f"delete {what}", remove_annotations(self.now, ids))
+
+    def restore(self, old: AnnotationSet) -> None:
+        """Take over what an older version of the file held; undoing leads back."""
+        self.edit("restore older version", brought_back(old, self.now))
+
+    def set_groups(self, label: str, groups: Iterable[Group]) -> None:
+        """Define other groups than those of now."""
+        self.edit(label, with_groups(self.now, groups))
+
+    def undo(self) -> None:
+        """Take the last edit back."""
+        self._take_over(undo(self.history))
+
+    def redo(self) -> None:
+        """Do again what was undone."""
+        self._take_over(redo(self.history))
+
+    def _take_over(self, change: Change | None) -> None:
+        if change is None or change.is_empty:
+            return
+        update_outlines(self.outlines, self.now)
+        self.layer.metadata["napari_camelyon"]["annotation_set"] = self.now
+        self._record([change])
+        gone = [key for key in self.selected if key not in self.outlines.annotations]
+        if gone:
+            self.select(key for key in self.selected if key not in gone)
+        self.changed.emit(change)
+
+    def _record(self, changes: Iterable[Change]) -> None:
+        if self._journal is None:
+            return
+        try:
+            for change in changes:
+                record(self._journal, change)
+        except FileWriteError as error:
+            if not self._warned:  # once is enough: it will be so for every edit
+                show_warning(str(error))
+            self._warned = True
+
+    # -- the file -------------------------------------------------------------------------------
+
+    def keep_at(self, path: Path) -> None:
+        """Say where the set is to be saved, so that edits are kept safe beside it from now on."""
+        self._move_journal(path)
+
+    def warn_if_read_only(self) -> None:
+        """Say, before work is done in vain, if the file cannot be written."""
+        trouble = can_be_saved(self.path) if self.path is not None else ""
+        if trouble:
+            show_warning(f"{trouble} Save under another name before you begin.")
+
+    def save(self, path: Path | None = None, *, anyway: bool = False) -> None:
+        """Write the set to its file or to another one, which is its file from then on.
+
+        Parameters
+        ----------
+        path : Path, optional
+            The other file; the person has agreed that it is overwritten.
+        anyway : bool
+            Overwrite what another program wrote meanwhile.
+
+        Raises
+        ------
+        FileChangedError
+            Another program has changed the file.
+        AnnotationError, FileWriteError
+            It cannot be written.
+        """
+        target = path or self.path
+        assert target is not None, "the dock asks for a name first"
+        elsewhere = target != self.path
+        self._on_disk = save(self.now, target, expected=self._on_disk, anyway=anyway or elsewhere)
+        mark_saved(self.history)
+        if elsewhere or self._journal is None:
+            self._move_journal(target)
+        if self._journal is not None:
+            note_saved(self._journal, self._on_disk)
+        self.layer.name = _title(self.layer.metadata["napari_camelyon"]["slide"], target)
+        self.saved.emit()
+
+    def _move_journal(self, target: Path) -> None:
+        # The journal of the other file tells the whole story too, for undo after a crash.
+        if self._journal is not None:
+            end_journal(self._journal, keep=False)
+        self.path = target
+        self._journal = Journal(target, self._began_with)
+        self._record(self.history.done)
+
+    def close(self, *, keep_journal: bool = False) -> None:
+        """Let go of the files. What is not saved stays in the journal only if that is wanted."""
+        if self._journal is not None:
+            end_journal(self._journal, keep=keep_journal and not self.is_saved)
+
+    def report(self, error: Exception) -> None:
+        """Show an error as a sentence."""
+        show_error(str(error))
+
+
+def editor_of(layer: object) -> AnnotationEditor | None:
+    """Return the editor that a layer belongs to, if it belongs to one."""
+    metadata = getattr(layer, "metadata", {})
+    found: AnnotationEditor | None = metadata.get("napari_camelyon", {}).get("editor")
+    return found
+
+
+def _title(slide_name: str | None, path: Path | None) -> str:
+    if path is not None:
+        return path.name
+    return "annotations" if slide_name is None else f"{slide_name} annotations"
