@@ -2,6 +2,17 @@
 
 from napari_camelyon.annotations.checks import check
 from napari_camelyon.annotations.curves import spline_outline
+from napari_camelyon.annotations.editing import (
+    add_region,
+    cut_region,
+    fill_holes,
+    intersect,
+    region_to_edit,
+    split,
+    subtract,
+    unite,
+    with_region,
+)
 from napari_camelyon.annotations.formats import FORMATS, read, write
 from napari_camelyon.annotations.geojson import annotation_from_region, from_geojson, to_geojson
 from napari_camelyon.annotations.layer_view import (
@@ -42,6 +53,27 @@ from napari_camelyon.annotations.model import (
     with_groups,
 )
 from napari_camelyon.annotations.regions import outline, outline_rings, region_of, ring_region
+from napari_camelyon.annotations.smoothing import border_deviation, simplify, smooth
+from napari_camelyon.annotations.strokes import (
+    StrokePreview,
+    begin_stroke,
+    end_stroke,
+    extend_stroke,
+    freehand_ring,
+    preview_outline,
+    stroke_region,
+)
+from napari_camelyon.annotations.vertices import (
+    Vertex,
+    delete_vertex,
+    insert_vertex,
+    move_annotation,
+    move_vertex,
+    nearest_edge,
+    nearest_vertex,
+    rings,
+)
+from napari_camelyon.annotations.wand import wand_region
 
 __all__ = [
     "AREA_KINDS",
@@ -61,30 +93,58 @@ __all__ = [
     "ProfileChoice",
     "ShownLayer",
     "Source",
+    "StrokePreview",
+    "Vertex",
     "add_annotations",
+    "add_region",
     "annotation_from_region",
     "annotations_from_layers",
     "area_mm2",
+    "begin_stroke",
+    "border_deviation",
     "check",
     "choose_profile",
+    "cut_region",
+    "delete_vertex",
+    "end_stroke",
+    "extend_stroke",
+    "fill_holes",
+    "freehand_ring",
     "from_geojson",
     "greatest_diameter_um",
     "group_colour",
+    "insert_vertex",
+    "intersect",
     "layer_data",
     "make_annotation",
     "meaning_of",
+    "move_annotation",
+    "move_vertex",
+    "nearest_edge",
+    "nearest_vertex",
     "outline",
     "outline_rings",
+    "preview_outline",
     "read",
     "region_from",
     "region_of",
+    "region_to_edit",
     "remove_annotations",
     "replace_annotation",
     "ring_region",
+    "rings",
     "same_annotation",
+    "simplify",
+    "smooth",
     "spline_outline",
+    "split",
+    "stroke_region",
+    "subtract",
     "to_geojson",
     "tumour_region",
+    "unite",
+    "wand_region",
     "with_groups",
+    "with_region",
     "write",
 ]
