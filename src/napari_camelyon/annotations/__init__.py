@@ -1,9 +1,32 @@
 """Annotations: outlines with holes in float64, their formats and their meaning. No napari here."""
 
-from napari_camelyon.annotations.checks import check
-from napari_camelyon.annotations.curves import spline_outline
-from napari_camelyon.annotations.formats import FORMATS, read, write
-from napari_camelyon.annotations.geojson import annotation_from_region, from_geojson, to_geojson
+from napari_camelyon.annotations.checks import (
+    check,
+)
+from napari_camelyon.annotations.curves import (
+    spline_outline,
+)
+from napari_camelyon.annotations.editing import (
+    add_region,
+    cut_region,
+    fill_holes,
+    intersect,
+    region_to_edit,
+    split,
+    subtract,
+    unite,
+    with_region,
+)
+from napari_camelyon.annotations.formats import (
+    FORMATS,
+    read,
+    write,
+)
+from napari_camelyon.annotations.geojson import (
+    annotation_from_region,
+    from_geojson,
+    to_geojson,
+)
 from napari_camelyon.annotations.history import (
     Change,
     History,
@@ -62,14 +85,52 @@ from napari_camelyon.annotations.model import (
     same_annotation,
     with_groups,
 )
-from napari_camelyon.annotations.regions import outline, outline_rings, region_of, ring_region
-from napari_camelyon.annotations.saving import Version, brought_back, can_be_saved, save, versions
+from napari_camelyon.annotations.regions import (
+    outline,
+    outline_rings,
+    region_of,
+    ring_region,
+)
+from napari_camelyon.annotations.saving import (
+    Version,
+    brought_back,
+    can_be_saved,
+    save,
+    versions,
+)
+from napari_camelyon.annotations.smoothing import (
+    border_deviation,
+    simplify,
+    smooth,
+)
+from napari_camelyon.annotations.strokes import (
+    StrokePreview,
+    begin_stroke,
+    end_stroke,
+    extend_stroke,
+    freehand_ring,
+    preview_outline,
+    stroke_region,
+)
 from napari_camelyon.annotations.verification import (
     STATUSES,
     Status,
     status_of,
     verification_note,
     verified,
+)
+from napari_camelyon.annotations.vertices import (
+    Vertex,
+    delete_vertex,
+    insert_vertex,
+    move_annotation,
+    move_vertex,
+    nearest_edge,
+    nearest_vertex,
+    rings,
+)
+from napari_camelyon.annotations.wand import (
+    wand_region,
 )
 
 __all__ = [
@@ -95,52 +156,80 @@ __all__ = [
     "ShownLayer",
     "Source",
     "Status",
+    "StrokePreview",
     "Unsaved",
     "Version",
+    "Vertex",
     "add_annotations",
+    "add_region",
     "annotation_from_region",
     "annotations_from_layers",
     "area_mm2",
+    "begin_stroke",
+    "border_deviation",
     "brought_back",
     "can_be_saved",
     "check",
     "choose_profile",
+    "cut_region",
+    "delete_vertex",
     "discard_journal",
     "do",
     "end_journal",
+    "end_stroke",
+    "extend_stroke",
+    "fill_holes",
     "find_unsaved",
+    "freehand_ring",
     "from_geojson",
     "greatest_diameter_um",
     "group_colour",
     "group_renamed",
+    "insert_vertex",
+    "intersect",
     "is_saved",
     "layer_data",
     "make_annotation",
     "mark_saved",
     "meaning_of",
+    "move_annotation",
+    "move_vertex",
+    "nearest_edge",
+    "nearest_vertex",
     "note_saved",
     "outline",
     "outline_rings",
+    "preview_outline",
     "read",
     "record",
     "recover",
     "redo",
     "region_from",
     "region_of",
+    "region_to_edit",
     "remove_annotations",
     "replace_annotation",
     "resume_journal",
     "ring_region",
+    "rings",
     "same_annotation",
     "save",
+    "simplify",
+    "smooth",
     "spline_outline",
+    "split",
     "status_of",
+    "stroke_region",
+    "subtract",
     "to_geojson",
     "tumour_region",
     "undo",
+    "unite",
     "verification_note",
     "verified",
     "versions",
+    "wand_region",
     "with_groups",
+    "with_region",
     "write",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "region_to_edit",
     "split",
     "subtract",
+    "union",
     "unite",
     "with_region",
 ]
@@ -60,6 +61,11 @@ def region_to_edit(annotation: Annotation) -> Any:
                     "Delete or move these points first."
                 )
     return region_of(annotation)
+
+
+def union(regions: Sequence[Any]) -> Any:
+    """Return the union of polygons of which some may be empty, as `regions.merge`."""
+    return merge([region for region in regions if not region.is_empty])
 
 
 def with_region(annotation: Annotation, region: Any) -> Annotation | None:
@@ -94,7 +100,7 @@ def add_region(annotation: Annotation, region: Any) -> Annotation:
     if region.is_empty or own.covers(region):
         return annotation
     # A union with something is not empty.
-    return with_region(annotation, _together([own, region])) or annotation
+    return with_region(annotation, union([own, region])) or annotation
 
 
 def cut_region(annotation: Annotation, region: Any) -> Annotation | None:
@@ -124,7 +130,7 @@ def unite(annotations: Sequence[Annotation]) -> Annotation:
     first = _first(annotations)
     if len(annotations) == 1:
         return first
-    region = _together([region_to_edit(annotation) for annotation in annotations])
+    region = union([region_to_edit(annotation) for annotation in annotations])
     united = _with_parts(first, parts_like(original_of(annotations), region))
     if united is None:
         raise AnnotationError("None of these outlines encloses a region; draw them anew.")
@@ -221,7 +227,7 @@ def fill_holes(annotation: Annotation, at_xy: ArrayLike | None = None) -> Annota
     ----------
     annotation : Annotation
         Holes are those of its region: also what an outline that overlaps itself leaves open.
-        Islands in a hole become one with what fills it.
+        Islands in a hole, and their holes, become one with what fills it.
     at_xy : array_like, shape (2,), optional
         A slide point; of nested holes the innermost one around it is filled.
 
@@ -254,10 +260,6 @@ def fill_holes(annotation: Annotation, at_xy: ArrayLike | None = None) -> Annota
         for polygon in shapely.get_parts(own)
     ]
     return with_region(annotation, merge(polygons)) or annotation
-
-
-def _together(regions: Sequence[Any]) -> Any:
-    return merge([region for region in regions if not region.is_empty])
 
 
 def _overlap(first: Any, second: Any) -> bool:

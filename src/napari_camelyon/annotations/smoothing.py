@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d, uniform_filter1d
 
 from napari_camelyon.annotations.editing import region_to_edit, with_region
 from napari_camelyon.annotations.model import Annotation, Points
+from napari_camelyon.annotations.snapping import invalid_at
 
 __all__ = ["DEVIATION_ACCURACY_PX", "border_deviation", "simplify", "smooth"]
 
@@ -30,8 +31,9 @@ def simplify(annotation: Annotation, tolerance_px: float) -> tuple[Annotation, f
         A spline becomes a polygon.
     tolerance_px : float
         A point may go if the border stays this near to it (Douglas and Peucker, Cartographica
-        10(2), 1973, as in `shapely.simplify` with the topology preserved). The points that stay
-        keep their bits.
+        10(2), 1973, as in `shapely.simplify` with the topology preserved). Around the first
+        point of a ring GEOS goes a little farther: the deviation says how far. The points that
+        stay keep their bits.
 
     Returns
     -------
@@ -101,7 +103,7 @@ def smooth(annotation: Annotation, spacing_px: float) -> tuple[Annotation, float
     )
     if calm is None:
         return annotation, 0.0
-    thinned = shapely.simplify(calm, spacing_px / 50)
+    thinned = shapely.simplify(calm, spacing_px / 200)
     if thinned.is_valid and _ring_counts(thinned) == _ring_counts(calm):
         calm = thinned
     return with_region(annotation, calm) or annotation, border_deviation(region, calm)
@@ -219,11 +221,15 @@ def _without_crossings(
             for ring, target, part in zip(rings, targets, share, strict=True)
         ]
         region = _region_of_rings(moved, ring_counts)
-        if region.is_valid:
+        place = invalid_at(region)
+        if place is None:
             return region
         crossing = _crossing_points(moved)
-        if not crossing.any():
-            return None
+        if not crossing.any():  # a hole was overtaken by the border beside it
+            before, after = np.concatenate(rings), np.concatenate(moved)
+            reach_px = np.hypot(*(after - before).T).max() * 2.0**attempt
+            for points in (before, after):
+                crossing |= np.hypot(*(points - place).T) <= reach_px
         for number, ring in enumerate(rings):
             here = crossing[ends[number] : ends[number + 1]]
             # These points stay, and their neighbours give way towards them by and by.
@@ -237,16 +243,17 @@ def _without_crossings(
 def _region_of_rings(rings: Sequence[Points], ring_counts: Sequence[int]) -> Any:
     first = np.cumsum([0, *ring_counts])
     polygons = [
-        shapely.Polygon(rings[i], rings[i + 1 : j])
-        for i, j in zip(first, first[1:], strict=False)
+        shapely.Polygon(rings[i], rings[i + 1 : i + count])
+        for i, count in zip(first, ring_counts, strict=False)
     ]
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
 
 def _crossing_points(rings: Sequence[Points]) -> NDArray[np.bool_]:
     """Return which points are ends of an edge that meets another one than its neighbours."""
+    starts = np.cumsum([0, *map(len, rings)])
     following = np.concatenate(
-        [start + np.roll(np.arange(len(ring)), -1) for start, ring in _started(rings)]
+        [i + np.roll(np.arange(len(ring)), -1) for i, ring in zip(starts, rings, strict=False)]
     )
     points = np.concatenate(rings)
     lines = shapely.linestrings(np.stack([points, points[following]], axis=1))
@@ -257,8 +264,3 @@ def _crossing_points(rings: Sequence[Points]) -> NDArray[np.bool_]:
         found[edge] = True
         found[following[edge]] = True
     return found
-
-
-def _started(rings: Sequence[Points]) -> list[tuple[int, Points]]:
-    starts = np.cumsum([0, *map(len, rings)]).tolist()
-    return list(zip(starts, rings, strict=False))

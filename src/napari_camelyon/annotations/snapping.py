@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from napari_camelyon.annotations.model import Annotation, Part, Points
 from napari_camelyon.annotations.regions import PRECISION_PX, outline_rings
 
-__all__ = ["Original", "original_of", "parts_like"]
+__all__ = ["Original", "invalid_at", "original_of", "parts_like"]
 
 _ROUNDS = 16
 
@@ -101,11 +101,21 @@ def parts_like(original: Original, region: Any) -> list[Part]:
     polygons.sort(key=lambda polygon: -polygon.area)
     parts = []
     for polygon in polygons:
-        found = [np.asarray(ring.coords)[:-1, :2] for ring in (polygon.exterior, *polygon.interiors)]
+        found = [
+            np.asarray(ring.coords)[:-1, :2] for ring in (polygon.exterior, *polygon.interiors)
+        ]
         outer, *holes = _kept(found, original)
         holes.sort(key=lambda hole: hole[0])
         parts.append(Part(outer[1], tuple(ring for _, ring in holes)))
     return parts
+
+
+def invalid_at(region: Any) -> tuple[float, float] | None:
+    """Return a place where a region is invalid, NaN if GEOS names none; None if it is valid."""
+    if region.is_valid:
+        return None
+    place = re.search(r"\[(\S+) (\S+)\]", shapely.is_valid_reason(region))
+    return (float(place.group(1)), float(place.group(2))) if place else (np.nan, np.nan)
 
 
 def _kept(rings: Sequence[Points], original: Original) -> list[tuple[float, Points]]:
@@ -119,15 +129,16 @@ def _kept(rings: Sequence[Points], original: Original) -> list[tuple[float, Poin
     for _ in range(_ROUNDS):
         snapped[match >= 0] = original.points[match[match >= 0]]
         snapped[match < 0] = points[match < 0]
-        place = _invalid_at([snapped[i:j] for i, j in zip(ends, ends[1:], strict=False)])
+        outer, *holes = np.split(snapped, ends[1:-1])
+        place = invalid_at(shapely.Polygon(outer, holes))
         if place is None:
             break
         match = np.where(_beside(points, ends, place), -1, match)
     else:
         match[:] = -1
     return [
-        _like_its_original(points[i:j], match[i:j], original)
-        for i, j in zip(ends, ends[1:], strict=False)
+        _like_its_original(ring, its_match, original)
+        for ring, its_match in zip(rings, np.split(match, ends[1:-1]), strict=True)
     ]
 
 
@@ -143,7 +154,7 @@ def _like_its_original(
 
     at_home = np.flatnonzero(known & (original.ring[match] == home))
     steps = np.diff(original.index[match[at_home]], append=original.index[match[at_home[0]]]) % size
-    if np.count_nonzero(2 * steps > size) > np.count_nonzero((0 < steps) & (2 * steps < size)):
+    if np.count_nonzero(2 * steps > size) > np.count_nonzero((steps > 0) & (2 * steps < size)):
         ring, match = ring[::-1], match[::-1]
 
     points, match = _with_repeated(ring, match, original)
@@ -163,27 +174,31 @@ def _with_repeated(
     """Return the ring with the original's bits, and with the points that GEOS took for one."""
     cluster = np.where(match >= 0, original.cluster[match], -1)
     members = np.bincount(original.cluster)
-    alone = (cluster != np.roll(cluster, 1)) & (cluster != np.roll(cluster, -1))
-    merged = np.flatnonzero((match >= 0) & alone & (members[cluster] > 1))
-    pieces, done = [], 0
-    for place in merged:
-        same = np.flatnonzero(original.cluster == cluster[place])
-        if (np.diff(same) > 1).any():  # around the end of the ring
+    begins = (cluster != np.roll(cluster, 1)) | (match < 0)
+    if not begins.any() or not (members[cluster[match >= 0]] > 1).any():
+        return _bits(ring, match, original), match
+    turn = int(begins.argmax())
+    ring, match = np.roll(ring, -turn, axis=0), np.roll(match, -turn)
+    cluster, begins = np.roll(cluster, -turn), np.roll(begins, -turn)
+    first = np.flatnonzero(begins)
+    end = np.append(first[1:], len(ring))
+    pieces: list[NDArray[np.int64]] = []
+    done = 0
+    for run in np.flatnonzero((match[first] >= 0) & (members[cluster[first]] > 1)):
+        same = np.flatnonzero(original.cluster == cluster[first[run]])
+        if (np.diff(same) > 1).any():  # around the end of the original ring
             same = np.roll(same, -int(np.diff(same).argmax()) - 1)
-        pieces += [match[done:place], same]
-        done = place + 1
-    whole = np.concatenate([*pieces, match[done:]])
+        pieces += [match[done : first[run]], same]
+        done = int(end[run])
+    pieces.append(match[done:])
+    whole = np.concatenate(pieces)
     points = original.points[whole]
     points[whole < 0] = ring[match < 0]
     return points, whole
 
 
-def _invalid_at(rings: Sequence[Points]) -> tuple[float, float] | None:
-    polygon = shapely.Polygon(rings[0], rings[1:])
-    if polygon.is_valid:
-        return None
-    place = re.search(r"\[(\S+) (\S+)\]", shapely.is_valid_reason(polygon))
-    return (float(place.group(1)), float(place.group(2))) if place else (np.nan, np.nan)
+def _bits(ring: Points, match: NDArray[np.int64], original: Original) -> Points:
+    return np.where((match >= 0)[:, None], original.points[match], ring)
 
 
 def _beside(points: Points, ends: NDArray[np.int64], place: tuple[float, float]) -> NDArray[Any]:

@@ -13,9 +13,9 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
-from napari_camelyon.annotations.editing import region_to_edit, with_region
+from napari_camelyon.annotations.editing import region_to_edit, union, with_region
 from napari_camelyon.annotations.model import Annotation, Points, make_annotation
-from napari_camelyon.annotations.regions import PRECISION_PX, cut, merge, ring_region
+from napari_camelyon.annotations.regions import PRECISION_PX, cut, ring_region
 from napari_camelyon.annotations.snapping import original_of, parts_like
 
 __all__ = [
@@ -40,7 +40,8 @@ _SHORTEST_PIECE_PX = 10.0
 
 _Array = NDArray[np.float64]
 _Places = NDArray[np.int64]
-_Test = Callable[[_Array], NDArray[np.bool_]]
+_Flags = NDArray[np.bool_]
+_Test = Callable[[_Array], _Flags]
 
 
 def stroke_region(points: ArrayLike, radius_px: float) -> Any:
@@ -86,7 +87,7 @@ def extend_stroke(stroke: Any, points: ArrayLike, radius_px: float) -> Any:
     radius_px : float
         As in `stroke_region`.
     """
-    return merge([part for part in (stroke, stroke_region(points, radius_px)) if part])
+    return union([stroke, stroke_region(points, radius_px)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,23 +163,19 @@ def preview_outline(preview: StrokePreview, stroke: Any) -> list[Points]:
     painted_cuts, also_meets = _meetings(painted_edges, own_edges)
     meets |= also_meets
 
-    def in_result(points: _Array) -> NDArray[np.bool_]:
-        own = shapely.contains_xy(preview.region, points)
-        covered = shapely.contains_xy(stroke, points)
+    def in_result(points: _Array) -> _Flags:
+        own, covered = _inside(preview.region, points), _inside(stroke, points)
         return own | covered if preview.adding else own & ~covered
 
-    def outside_stroke(points: _Array) -> NDArray[np.bool_]:
-        outside: NDArray[np.bool_] = ~shapely.contains_xy(stroke, points)
-        return outside
+    def outside_stroke(points: _Array) -> _Flags:
+        return ~_inside(stroke, points)
 
-    def on_the_right_side(points: _Array) -> NDArray[np.bool_]:
-        inside: NDArray[np.bool_] = shapely.contains_xy(preview.region, points)
-        return ~inside if preview.adding else inside
+    def on_the_right_side(points: _Array) -> _Flags:
+        own = _inside(preview.region, points)
+        return ~own if preview.adding else own
 
     return [
-        *_border_lines(
-            preview.rings, own_at[meets], own_cuts[meets], outside_stroke, in_result
-        ),
+        *_border_lines(preview.rings, own_at[meets], own_cuts[meets], outside_stroke, in_result),
         *_border_lines(
             painted, painted_at[meets], painted_cuts[meets], on_the_right_side, in_result
         ),
@@ -196,7 +193,7 @@ def end_stroke(preview: StrokePreview, stroke: Any) -> Annotation | None:
     """
     own, annotation = preview.region, preview.annotation
     if annotation is None:
-        parts = parts_like(original_of([]), merge([stroke])) if preview.adding else []
+        parts = parts_like(original_of([]), union([stroke])) if preview.adding else []
         if not parts:
             return None
         first, *others = parts
@@ -204,7 +201,7 @@ def end_stroke(preview: StrokePreview, stroke: Any) -> Annotation | None:
     if preview.adding:
         if stroke.is_empty or own.covers(stroke):
             return annotation
-        return with_region(annotation, merge([part for part in (own, stroke) if part]))
+        return with_region(annotation, union([own, stroke]))
     if not own.is_empty and not own.relate_pattern(stroke, "T********"):
         return annotation
     return with_region(annotation, cut(own, [stroke]))
@@ -302,9 +299,7 @@ def _edges_at(rings: tuple[Points, ...], places: _Places) -> tuple[_Array, _Arra
     return points[first[ring] + edge], points[first[ring] + edge + 1]
 
 
-def _meetings(
-    edges: tuple[_Array, _Array], others: tuple[_Array, _Array]
-) -> tuple[_Array, NDArray[np.bool_]]:
+def _meetings(edges: tuple[_Array, _Array], others: tuple[_Array, _Array]) -> tuple[_Array, _Flags]:
     """Return where each edge meets another one.
 
     Returns
@@ -378,11 +373,15 @@ def _lines_of_ring(
     chain: list[tuple[bool, Points]] = []
     first = np.searchsorted(owner, np.arange(len(met) + 1)).tolist()
     for number in range(len(met)):
-        for piece in range(first[number], first[number + 1]):
-            chain.append((bool(stays[piece]), begin[piece : piece + 1]))
+        pieces = range(first[number], first[number + 1])
+        chain += [(bool(stays[piece]), begin[piece : piece + 1]) for piece in pieces]
         if filled[number]:
             i, j = int(low[number]), int(high[number])
-            run = closed[i:j] if j <= count else np.concatenate([closed[i:count], closed[: j - count]])
+            run = (
+                closed[i:j]
+                if j <= count
+                else np.concatenate([closed[i:count], closed[: j - count]])
+            )
             chain.append((bool(run_stays[number]), run))
     return _joined(chain)
 
@@ -402,12 +401,12 @@ def _cut_up(
     return begin, np.where(is_last[:, None], stop[owner], np.roll(begin, -1, axis=0)), owner
 
 
-def _separates(begin: _Array, end: _Array, in_result: _Test) -> NDArray[np.bool_]:
+def _separates(begin: _Array, end: _Array, in_result: _Test) -> _Flags:
     """Return which pieces have the result on one side only, whatever else coincides there."""
     middle, step = (begin + end) / 2, end - begin
     length = np.hypot(*step.T)
     normal = step[:, ::-1] * (1, -1) / np.maximum(length, PRECISION_PX)[:, None] * _TOUCH_PX
-    stays = in_result(middle + normal) != in_result(middle - normal)
+    stays: _Flags = in_result(middle + normal) != in_result(middle - normal)
     # What is too short to have two sides goes with what is before it.
     clear = np.flatnonzero(length > 4 * _TOUCH_PX)
     if not len(clear):
@@ -431,8 +430,11 @@ def _joined(chain: list[tuple[bool, Points]]) -> list[Points]:
     return lines
 
 
+def _inside(region: Any, points: _Array) -> _Flags:
+    inside: _Flags = shapely.contains_xy(region, points)
+    return inside
+
+
 def _cross(first: _Array, second: _Array) -> _Array:
     product: _Array = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     return product
-
-

@@ -74,7 +74,7 @@ def nearest_vertex(annotation: Annotation, at_xy: ArrayLike, within_px: float) -
     """
     best: tuple[float, Vertex] | None = None
     for part, ring, points in rings(annotation):
-        distance = _distances(*points.T, at_xy)
+        distance = _distances(points[:, 0], points[:, 1], at_xy)
         index = _least(distance)
         if index is None or distance[index] > within_px:
             continue
@@ -259,6 +259,4 @@ def _with_ring(annotation: Annotation, vertex: Vertex, points: Points) -> Annota
 
 def _with_parts(annotation: Annotation, parts: Iterable[Part]) -> Annotation:
     first, *others = parts
-    return replace(
-        annotation, points=first.points, holes=first.holes, more_parts=tuple(others)
-    )
+    return replace(annotation, points=first.points, holes=first.holes, more_parts=tuple(others))

@@ -91,13 +91,17 @@ def _rings(mask: _Mask) -> Iterator[NDArray[np.int64]]:
     padded = np.pad(mask, 1)
     here = padded[1:-1, 1:-1]
     # Around a pixel: along its top to the right, right side down, bottom to the left, left side up.
-    top = np.argwhere(here & ~padded[:-2, 1:-1])
-    right = np.argwhere(here & ~padded[1:-1, 2:])
-    bottom = np.argwhere(here & ~padded[2:, 1:-1])
-    left = np.argwhere(here & ~padded[1:-1, :-2])
+    sides = [
+        here & ~padded[:-2, 1:-1],
+        here & ~padded[1:-1, 2:],
+        here & ~padded[2:, 1:-1],
+        here & ~padded[1:-1, :-2],
+    ]
+    first_corners = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
+    found = [np.argwhere(side) + corner for side, corner in zip(sides, first_corners, strict=True)]
     stride = mask.shape[1] + 1
-    starts = np.concatenate([top, right + (0, 1), bottom + (1, 1), left + (1, 0)])
-    heading = np.repeat([0, 1, 2, 3], [len(top), len(right), len(bottom), len(left)])
+    starts = np.concatenate(found)
+    heading = np.repeat([0, 1, 2, 3], list(map(len, found)))
     code = starts[:, 0] * stride + starts[:, 1]
     steps = np.array([1, stride, -1, -stride])
     follow: dict[int, list[int]] = {}
