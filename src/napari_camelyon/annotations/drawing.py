@@ -29,6 +29,7 @@ __all__ = [
     "outlines_of",
     "pick",
     "segments",
+    "thinned",
     "update_outlines",
     "visible_ids",
 ]
@@ -145,6 +146,24 @@ def segments(
     pieces = np.stack([points[first], points[first + 1]], axis=1).reshape(-1, 2)
     owner = np.repeat([k for k, _ in lines], 2 * (lengths - 1))
     return pieces, owner
+
+
+def thinned(line: Points, tolerance_px: float) -> Points:
+    """Return a line without points that lie in the same small square as the one before.
+
+    Rougher than the simplification of `segments`, and ten times as fast: for a line that is drawn
+    anew with every move of the mouse.
+
+    Parameters
+    ----------
+    line : ndarray of float64, shape (n, 2)
+    tolerance_px : float
+        Side of the squares; the line is drawn within their diagonal.
+    """
+    squares = np.floor(line / tolerance_px)
+    kept = np.ones(len(line), bool)
+    kept[1:-1] = (squares[1:-1] != squares[:-2]).any(axis=1)
+    return line[kept]
 
 
 def pick(

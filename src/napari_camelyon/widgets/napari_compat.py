@@ -5,6 +5,8 @@ napari 0.9 moved ``viewer.camera`` to ``viewer.scene.camera`` and ``viewer.scale
 """
 
 from collections.abc import Callable
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
@@ -97,7 +99,11 @@ def calm_activity_indicator(viewer: Viewer) -> None:
 
 
 def load_what_layers_need() -> None:
-    """Make a layer and drop it: with the first one napari loads all units, half a second long."""
+    """Make a layer and drop it: with the first one napari loads all units, half a second long.
+
+    pandas, which Shapes need, is loaded meanwhile; that takes as long again.
+    """
+    Thread(target=import_module, args=("pandas",), daemon=True).start()
     Image(np.zeros((2, 2), np.uint8))
 
 

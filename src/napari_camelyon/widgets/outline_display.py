@@ -16,7 +16,13 @@ from vispy.color import Color
 from vispy.scene.visuals import Line, Markers
 
 from napari_camelyon.annotations import POINT_KINDS, Annotation
-from napari_camelyon.annotations.drawing import Bounds, drawn_lines, segments, visible_ids
+from napari_camelyon.annotations.drawing import (
+    Bounds,
+    drawn_lines,
+    segments,
+    thinned,
+    visible_ids,
+)
 from napari_camelyon.annotations.model import Points
 from napari_camelyon.annotations.vertices import rings
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer
@@ -95,7 +101,8 @@ class OutlineDisplay:
         for name in ("halo", "selected"):
             self._lines_hidden(name)
         self._marks_hidden("vertices")
-        pieces = _pieces_of(lines)
+        tolerance_px = self._screen_px() / 2
+        pieces = _pieces_of([thinned(line, tolerance_px) for line in lines])
         if len(pieces):
             self._set_line("tool", pieces, _rgba(self.editor.colour(group)), SELECTED_SCREEN_PX)
         else:
@@ -196,10 +203,10 @@ class OutlineDisplay:
         self._draw_vertices(shown[-1] if shown else None)
 
     def _pieces(self, annotation: Annotation) -> Points:
-        outlines = self.editor.outlines
+        outlines, tolerance_px = self.editor.outlines, self._screen_px() / 2
         if outlines.annotations.get(annotation.id) is annotation:
-            return segments(outlines, [annotation.id], self._screen_px() / 2)[0]
-        return _pieces_of(drawn_lines(annotation))
+            return segments(outlines, [annotation.id], tolerance_px)[0]
+        return _pieces_of([thinned(line, tolerance_px) for line in drawn_lines(annotation)])
 
     def _draw_vertices(self, annotation: Annotation | None) -> None:
         in_view = np.empty((0, 2))
@@ -208,6 +215,7 @@ class OutlineDisplay:
             points = np.concatenate([ring for _, _, ring in rings(annotation)] or [in_view])
             inside = (points >= (left, top)).all(axis=1) & (points <= (right, bottom)).all(axis=1)
             in_view = points[inside]
+        if 0 < len(in_view) <= 10 * _MOST_VERTICES:
             # One of those that would cover each other; all can be dragged.
             cells = np.floor(in_view / (VERTEX_SCREEN_PX * self._screen_px()))
             in_view = in_view[np.unique(cells, axis=0, return_index=True)[1]]
