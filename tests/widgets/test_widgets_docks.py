@@ -11,9 +11,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QInputDialog
 
 from napari_camelyon import annotations
-from napari_camelyon.geometry import layer_to_slide
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.tissue import plan_patches, reference_spec
+from napari_camelyon.widgets.annotation_editor import editor_of
 from napari_camelyon.widgets.opening import open_paths
 from napari_camelyon.widgets.patient_view import patient_view
 
@@ -63,8 +63,9 @@ def test_slide_and_outline_open_in_any_order_and_fit(docked, tissue_slide, outli
     assert tuple(shapes.scale) == tuple(picture.scale) == (0.5, 0.5)
     assert tuple(map(str, shapes.units)) == tuple(map(str, picture.units))
     assert shapes.metadata["napari_camelyon"]["slide"] == "node_1"
-    ring = layer_to_slide(shapes.data[0])
-    assert sorted(map(tuple, ring)) == [(384, 384), (384, 640), (640, 384), (640, 640)]
+    (one,) = editor_of(shapes).now
+    assert sorted(map(tuple, one.points)) == [(384, 384), (384, 640), (640, 384), (640, 640)]
+    assert editor_of(shapes).mpp == (0.5, 0.5)
 
 
 def test_a_run_fills_heatmap_lesions_class_and_stage(docked, tissue_slide, qtbot):
