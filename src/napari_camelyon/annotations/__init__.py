@@ -54,15 +54,13 @@ from napari_camelyon.annotations.model import (
 )
 from napari_camelyon.annotations.regions import outline, outline_rings, region_of, ring_region
 from napari_camelyon.annotations.smoothing import border_deviation, simplify, smooth
-from napari_camelyon.annotations.strokes import (
+from napari_camelyon.annotations.stroke_preview import (
     StrokePreview,
     begin_stroke,
     end_stroke,
-    extend_stroke,
-    freehand_ring,
     preview_outline,
-    stroke_region,
 )
+from napari_camelyon.annotations.strokes import extend_stroke, freehand_ring, stroke_region
 from napari_camelyon.annotations.vertices import (
     Vertex,
     delete_vertex,
