@@ -62,14 +62,16 @@ def test_a_stroke_of_nothing_is_nothing():
 def lines_of(found):
     """The lines of a preview, all of at least two points, as one geometry."""
     assert all(len(line) > 1 for line in found)
-    return shapely.multilinestrings([shapely.linestrings(line) for line in found])
+    return shapely.MultiLineString([shapely.linestrings(line) for line in found])
 
 
 def all_near(first, second):
     """Whether all of some lines, looked at every tenth, are within 1e-3 px of others."""
     places = shapely.points(shapely.get_coordinates(shapely.segmentize(first, 0.1)))
     shapely.prepare(second)
-    return first.is_empty or bool((shapely.distance(places, second) <= 1e-3).all())
+    if second.is_empty:
+        return first.is_empty
+    return bool((shapely.distance(places, second) <= 1e-3).all())
 
 
 def is_the_border_of(found, exact):

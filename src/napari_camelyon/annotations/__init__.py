@@ -103,13 +103,15 @@ from napari_camelyon.annotations.smoothing import (
     simplify,
     smooth,
 )
-from napari_camelyon.annotations.strokes import (
+from napari_camelyon.annotations.stroke_preview import (
     StrokePreview,
     begin_stroke,
     end_stroke,
+    preview_outline,
+)
+from napari_camelyon.annotations.strokes import (
     extend_stroke,
     freehand_ring,
-    preview_outline,
     stroke_region,
 )
 from napari_camelyon.annotations.verification import (

@@ -133,7 +133,11 @@ def _kept(rings: Sequence[Points], original: Original) -> list[tuple[float, Poin
         place = invalid_at(shapely.Polygon(outer, holes))
         if place is None:
             break
-        match = np.where(_beside(points, ends, place), -1, match)
+        # First the points at that place, then the ends of the edges that pass it, then all.
+        beside = (match >= 0) & (np.hypot(*(points - place).T) <= 10 * PRECISION_PX)
+        if not beside.any():
+            beside = (match >= 0) & _on_edges_through(points, ends, place)
+        match[beside if beside.any() else slice(None)] = -1
     else:
         match[:] = -1
     return [
@@ -201,7 +205,9 @@ def _bits(ring: Points, match: NDArray[np.int64], original: Original) -> Points:
     return np.where((match >= 0)[:, None], original.points[match], ring)
 
 
-def _beside(points: Points, ends: NDArray[np.int64], place: tuple[float, float]) -> NDArray[Any]:
+def _on_edges_through(
+    points: Points, ends: NDArray[np.int64], place: tuple[float, float]
+) -> NDArray[np.bool_]:
     """Return which points are ends of an edge that passes through a place, within two pitches."""
     following = np.arange(1, len(points) + 1)
     following[ends[1:] - 1] = ends[:-1]
@@ -209,6 +215,6 @@ def _beside(points: Points, ends: NDArray[np.int64], place: tuple[float, float])
     lengths = np.maximum((step * step).sum(axis=1), PRECISION_PX**2)
     along = (((place - start) * step).sum(axis=1) / lengths).clip(0, 1)
     near = np.hypot(*(start + along[:, None] * step - place).T) <= 2 * PRECISION_PX
-    found = near.copy()
+    found: NDArray[np.bool_] = near.copy()
     found[following[near]] = True
-    return found if found.any() else np.ones(len(points), bool)
+    return found

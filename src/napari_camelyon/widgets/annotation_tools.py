@@ -23,12 +23,10 @@ from napari_camelyon.annotations import (
 from napari_camelyon.annotations.drawing import Bounds
 from napari_camelyon.annotations.editing import cut_region, split
 from napari_camelyon.annotations.regions import ring_region
+from napari_camelyon.annotations.stroke_preview import begin_stroke, end_stroke, preview_outline
 from napari_camelyon.annotations.strokes import (
-    begin_stroke,
-    end_stroke,
     extend_stroke,
     freehand_ring,
-    preview_outline,
     stroke_region,
 )
 from napari_camelyon.annotations.vertices import (
