@@ -98,7 +98,7 @@ def _measure_ours(title: str, rings: list[np.ndarray], moves: int) -> None:
         pick = hand.click(ring[0], editor.layer)
         assert editor.selected, "the click has picked the region"
         vertex = ring[0]
-        steps = [vertex + (k * 3.0, k * 2.0) for k in range(1, moves + 1)]
+        steps = [vertex + k * np.array([3.0, 2.0]) for k in range(1, moves + 1)]
         work, frame, drop = hand.drag([vertex, *steps], editor.layer)
         assert editor.history.done, "the drag has moved a vertex"
         undo = hand.frame_after(editor.undo)
@@ -128,7 +128,7 @@ def _measure_napari(title: str, rings: list[np.ndarray], moves: int) -> None:
     layer.mode = Mode.DIRECT
     hand.until_drawn()
     pick = hand.click(ring.mean(axis=0), layer)
-    steps = [ring[0] + (k * 3.0, k * 2.0) for k in range(1, moves + 1)]
+    steps = [ring[0] + k * np.array([3.0, 2.0]) for k in range(1, moves + 1)]
     work, frame, drop = hand.drag([ring[0], *steps], layer)
     _print(title, "napari's Shapes", load, pick, work, frame, drop, None, None)
     viewer.close()

@@ -199,6 +199,32 @@ class AnnotateDock(QWidget):
     # -- how it looks ---------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.help = note()
+        self.radius = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.radius.setDecimals(0)
+        self.radius.valueChanged.connect(self._set_radius)
+        self.groups = GroupTable()
+        self.details = RegionDetails()
+        self.groups.assign_wanted.connect(self.details.assign)
+        self.pages = QTabWidget()
+        self.pages.setDocumentMode(True)
+        self.pages.tabBar().setDrawBase(False)
+        self.pages.addTab(_scrolled(self.groups), "Groups")
+        self.pages.addTab(_scrolled(self.details), "Region")
+
+        layout = QVBoxLayout(self)
+        layout.addLayout(self._file_row())
+        layout.addWidget(self.state)
+        layout.addLayout(self._tool_grid())
+        layout.addWidget(self.help)
+        layout.addWidget(self.radius)
+        layout.addLayout(self._step_row())
+        layout.addWidget(self.details.sizes)
+        layout.addWidget(self.pages, 1)
+        layout.addWidget(disclaimer())
+        self.setMinimumWidth(320)
+
+    def _file_row(self) -> QHBoxLayout:
         self.title = QElidingLabel()
         self.title.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.title.setStyleSheet("font-weight: 600;")
@@ -210,17 +236,20 @@ class AnnotateDock(QWidget):
         self.save_button.clicked.connect(self.save)
         self.more = QToolButton()
         self.more.setText("…")
+        self.more.setToolTip("Save as, older versions")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.more)
         menu.addAction("Save as …").triggered.connect(self._ask_and_save)
         self.versions_menu = menu.addMenu("Older versions")
         self.versions_menu.aboutToShow.connect(self._fill_versions)
         self.more.setMenu(menu)
-        head = QHBoxLayout()
-        head.addWidget(self.title, 1)
-        head.addWidget(self.save_button)
-        head.addWidget(self.more)
+        row = QHBoxLayout()
+        row.addWidget(self.title, 1)
+        row.addWidget(self.save_button)
+        row.addWidget(self.more)
+        return row
 
+    def _tool_grid(self) -> QGridLayout:
         self.tool_buttons: dict[str, QPushButton] = {}
         self._tool_group = QButtonGroup(self)
         grid = QGridLayout()
@@ -233,40 +262,19 @@ class AnnotateDock(QWidget):
             self._tool_group.addButton(button)
             self.tool_buttons[tool.name] = button
             grid.addWidget(button, place // 4, place % 4)
-        self.help = note()
-        self.radius = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.radius.setDecimals(0)
-        self.radius.valueChanged.connect(self._set_radius)
+        return grid
 
+    def _step_row(self) -> QHBoxLayout:
         self.undo_button = QPushButton("Undo")
+        self.undo_button.setToolTip("Ctrl+Z")
         self.undo_button.clicked.connect(self._undo)
         self.redo_button = QPushButton("Redo")
+        self.redo_button.setToolTip("Ctrl+Shift+Z")
         self.redo_button.clicked.connect(self._redo)
-        steps = QHBoxLayout()
-        steps.addWidget(self.undo_button)
-        steps.addWidget(self.redo_button)
-
-        self.groups = GroupTable()
-        self.details = RegionDetails()
-        self.groups.assign_wanted.connect(self.details.assign)
-
-        self.pages = QTabWidget()
-        self.pages.setDocumentMode(True)
-        self.pages.tabBar().setDrawBase(False)
-        self.pages.addTab(_scrolled(self.groups), "Groups")
-        self.pages.addTab(_scrolled(self.details), "Region")
-
-        layout = QVBoxLayout(self)
-        layout.addLayout(head)
-        layout.addWidget(self.state)
-        layout.addLayout(grid)
-        layout.addWidget(self.help)
-        layout.addWidget(self.radius)
-        layout.addLayout(steps)
-        layout.addWidget(self.details.sizes)
-        layout.addWidget(self.pages, 1)
-        layout.addWidget(disclaimer())
-        self.setMinimumWidth(320)
+        row = QHBoxLayout()
+        row.addWidget(self.undo_button)
+        row.addWidget(self.redo_button)
+        return row
 
     def _show_all(self, _change: object = None) -> None:
         editor = self.editor

@@ -39,6 +39,7 @@ from napari_camelyon.widgets.style import note
 __all__ = ["RegionDetails"]
 
 _MEASURE_MS = 80
+_PREVIEW_MS = 120
 
 
 class RegionDetails(QWidget):
@@ -53,6 +54,13 @@ class RegionDetails(QWidget):
         self._measure_soon.setSingleShot(True)
         self._measure_soon.setInterval(_MEASURE_MS)
         self._measure_soon.timeout.connect(self._show_sizes)
+        # Simplifying the largest outlines takes seconds: not at every step of the slider.
+        self._preview_soon = QTimer(self)
+        self._preview_soon.setSingleShot(True)
+        self._preview_soon.setInterval(_PREVIEW_MS)
+        self._preview_soon.timeout.connect(self._show_preview)
+        self._kind = ""
+        self._previewed: Annotation | None = None
         self._build()
 
     def show_selected(
@@ -100,15 +108,25 @@ class RegionDetails(QWidget):
         self.empty = note(
             "Nothing is selected. Click a region with the Select tool, or draw a new one."
         )
+        self.sizes = QLabel()
+        """The dock shows it above its pages: it changes while a person draws."""
+        self.sizes.setWordWrap(True)
+        self.sizes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.form = self._form()
+        self.operations = self._operations()
+        self.preview = self._preview_row()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 6, 4, 0)
+        for widget in (self.empty, self.form, self.operations, self.preview):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+
+    def _form(self) -> QWidget:
         self.name = QLineEdit()
         self.name.setPlaceholderText("name")
         self.name.editingFinished.connect(self._rename)
         self.group = QComboBox()
         self.group.activated.connect(lambda _index: self.assign(self.group.currentData()))
-        self.sizes = QLabel()
-        """The dock shows it above its pages: it changes while a person draws."""
-        self.sizes.setWordWrap(True)
-        self.sizes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.status = QComboBox()
         self.status.addItems(STATUSES)
         self.status.activated.connect(self._judge)
@@ -118,17 +136,25 @@ class RegionDetails(QWidget):
         verdict = QHBoxLayout()
         verdict.addWidget(self.status)
         verdict.addWidget(self.comment, 1)
-        self.form = QWidget()
-        form = QFormLayout(self.form)
+        holder = QWidget()
+        form = QFormLayout(holder)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Name", self.name)
         form.addRow("Group", self.group)
         form.addRow("Verdict", verdict)
+        return holder
+
+    def _operations(self) -> QWidget:
+        holder = QWidget()
+        grid = QGridLayout(holder)
+        grid.setContentsMargins(0, 0, 0, 0)
 
         def button(title: str, tooltip: str, function: Callable[[], object]) -> QPushButton:
             made = QPushButton(title)
             made.setToolTip(tooltip)
-            made.clicked.connect(function)
+            made.clicked.connect(lambda: function())
+            place = grid.count()
+            grid.addWidget(made, place // 3, place % 3)
             return made
 
         self.union = button("Unite", "Make one region of the selected ones.", self._unite)
@@ -148,25 +174,12 @@ class RegionDetails(QWidget):
             "Smooth …", "Round off a jagged outline.", lambda: self._preview("smooth")
         )
         self.delete = button("Delete", "Delete what is selected (Delete key).", self._delete)
-        self.operations = QWidget()
-        grid = QGridLayout(self.operations)
-        grid.setContentsMargins(0, 0, 0, 0)
-        for place, made in enumerate(
-            (
-                self.union,
-                self.difference,
-                self.intersection,
-                self.fill,
-                self.simplify_button,
-                self.smooth_button,
-                self.delete,
-            )
-        ):
-            grid.addWidget(made, place // 3, place % 3)
+        return holder
 
+    def _preview_row(self) -> QWidget:
         self.strength = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.strength.setDecimals(1)
-        self.strength.valueChanged.connect(lambda _value: self._show_preview())
+        self.strength.valueChanged.connect(lambda _value: self._preview_soon.start())
         self.deviation = note()
         self.apply = QPushButton("Apply")
         self.apply.clicked.connect(self._apply_preview)
@@ -176,22 +189,13 @@ class RegionDetails(QWidget):
         row.addWidget(self.deviation, 1)
         row.addWidget(self.drop)
         row.addWidget(self.apply)
-        self.preview = QWidget()
-        preview = QVBoxLayout(self.preview)
+        holder = QWidget()
+        preview = QVBoxLayout(holder)
         preview.setContentsMargins(0, 0, 0, 0)
         preview.addWidget(self.strength)
         preview.addLayout(row)
-        self.preview.hide()
-        self._kind = ""
-        self._previewed: Annotation | None = None
-
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 6, 4, 0)
-        layout.addWidget(self.empty)
-        layout.addWidget(self.form)
-        layout.addWidget(self.operations)
-        layout.addWidget(self.preview)
-        layout.addStretch(1)
+        holder.hide()
+        return holder
 
     def show_sizes_of(self, annotation: Annotation) -> None:
         """Show the sizes of a region while it is being edited."""
@@ -360,6 +364,9 @@ class RegionDetails(QWidget):
         )
 
     def _apply_preview(self) -> None:
+        if self._preview_soon.isActive():
+            self._preview_soon.stop()
+            self._show_preview()
         changed, label = self._previewed, self._kind
         self._end_preview()
         if self.editor is not None and changed is not None and changed is not self.editor.current:
