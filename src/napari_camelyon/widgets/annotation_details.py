@@ -152,7 +152,7 @@ class RegionDetails(QWidget):
         def button(title: str, tooltip: str, function: Callable[[], object]) -> QPushButton:
             made = QPushButton(title)
             made.setToolTip(tooltip)
-            made.clicked.connect(lambda: function())
+            made.clicked.connect(lambda _on=False: function())
             place = grid.count()
             grid.addWidget(made, place // 3, place % 3)
             return made
