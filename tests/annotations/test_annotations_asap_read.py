@@ -187,7 +187,6 @@ def test_entities_are_refused(declaration):
         ("Slide;X;Y\n1;2;3", "no XML"),
         ("<html><body/></html>", "<html>"),
         ('<Annotations MicronsPerPixel="0.25"/>', "ImageScope"),
-        ("<annotations><ndpviewstate/></annotations>", "NDPA"),
         (
             "<ASAP_Annotations><Annotations><a></Annotations></ASAP_Annotations>",
             "damaged in line 1",

@@ -2,7 +2,7 @@
 
 from napari_camelyon.annotations.checks import check
 from napari_camelyon.annotations.curves import spline_outline
-from napari_camelyon.annotations.formats import FORMATS, read, write
+from napari_camelyon.annotations.formats import FORMATS, FileFormat, losses, read, write
 from napari_camelyon.annotations.geojson import annotation_from_region, from_geojson, to_geojson
 from napari_camelyon.annotations.layer_view import (
     OUTLINE_SCREEN_PX,
@@ -20,6 +20,7 @@ from napari_camelyon.annotations.meaning import (
     greatest_diameter_um,
     group_colour,
     meaning_of,
+    perimeter_mm,
     region_from,
     tumour_region,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "POINT_KINDS",
     "Annotation",
     "AnnotationSet",
+    "FileFormat",
     "Group",
     "GroupProfile",
     "Kind",
@@ -71,10 +73,12 @@ __all__ = [
     "greatest_diameter_um",
     "group_colour",
     "layer_data",
+    "losses",
     "make_annotation",
     "meaning_of",
     "outline",
     "outline_rings",
+    "perimeter_mm",
     "read",
     "region_from",
     "region_of",

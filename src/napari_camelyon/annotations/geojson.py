@@ -331,7 +331,8 @@ def _feature(annotation: Annotation, groups: Mapping[str, Group]) -> dict[str, A
     if isinstance(rest, Mapping):
         properties |= rest
     elif annotation.extra:
-        properties["metadata"] = {key: str(value) for key, value in annotation.extra.items()}
+        kept = {key: str(value) for key, value in annotation.extra.items() if "/" not in key}
+        properties |= {"metadata": kept} if kept else {}
     if annotation.name:
         properties["name"] = annotation.name
     if annotation.group is not None:
