@@ -10,6 +10,7 @@ from napari_camelyon.annotations.layer_view import (
     annotations_from_layers,
     layer_data,
 )
+from napari_camelyon.annotations.masks import MASK_EXTENSIONS, write_mask
 from napari_camelyon.annotations.meaning import (
     CAMELYON16,
     CAMELYON17,
@@ -42,7 +43,10 @@ from napari_camelyon.annotations.model import (
     same_annotation,
     with_groups,
 )
+from napari_camelyon.annotations.profiles import group_profile, read_profile
 from napari_camelyon.annotations.regions import outline, outline_rings, region_of, ring_region
+from napari_camelyon.annotations.repair import REPAIRS, repair, repair_all, repairs_for
+from napari_camelyon.annotations.summary import SUMMARY_COLUMNS, write_summary
 
 __all__ = [
     "AREA_KINDS",
@@ -50,8 +54,11 @@ __all__ = [
     "CAMELYON17",
     "FARTHEST_PX",
     "FORMATS",
+    "MASK_EXTENSIONS",
     "OUTLINE_SCREEN_PX",
     "POINT_KINDS",
+    "REPAIRS",
+    "SUMMARY_COLUMNS",
     "Annotation",
     "AnnotationSet",
     "FileFormat",
@@ -72,6 +79,7 @@ __all__ = [
     "from_geojson",
     "greatest_diameter_um",
     "group_colour",
+    "group_profile",
     "layer_data",
     "losses",
     "make_annotation",
@@ -80,9 +88,13 @@ __all__ = [
     "outline_rings",
     "perimeter_mm",
     "read",
+    "read_profile",
     "region_from",
     "region_of",
     "remove_annotations",
+    "repair",
+    "repair_all",
+    "repairs_for",
     "replace_annotation",
     "ring_region",
     "same_annotation",
@@ -91,4 +103,6 @@ __all__ = [
     "tumour_region",
     "with_groups",
     "write",
+    "write_mask",
+    "write_summary",
 ]
