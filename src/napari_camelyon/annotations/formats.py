@@ -139,35 +139,31 @@ def _losses(annotation_set: AnnotationSet, file_format: FileFormat) -> Iterator[
     holes = sum(len(part.holes) for a in annotation_set for part in a.parts)
     parts = sum(len(annotation.more_parts) for annotation in annotation_set)
     if file_format == "asap" and holes:
-        yield f"{_count(holes, 'hole')} become outlines of a cut-out group, as ASAP has no holes."
+        yield f"Holes become outlines of a cut-out group, as ASAP has no holes: {holes:,}."
     if file_format != "geojson" and parts:
-        yield f"{_count(parts, 'further polygon')} of annotations with several become annotations."
+        yield f"Further polygons of one annotation become annotations of their own: {parts:,}."
     if file_format == "asap" and (lines := kinds.count("polyline")):
-        yield f"{_count(lines, 'open line')} are saved without a type, as ASAP has none for them."
+        yield f"Open lines are saved without a type, as ASAP has none for them: {lines:,}."
     if file_format == "imagescope":
         if splines := kinds.count("spline"):
-            yield f"{_count(splines, 'spline')} become the polygons that are drawn."
+            yield f"Splines become the polygons that are seen: {splines:,}."
         if marks := kinds.count("other"):
-            yield f"{_count(marks, 'mark')} of unknown type become open lines."
+            yield f"Annotations of unknown type become open lines: {marks:,}."
     if file_format != "asap":
         if nested := sum(group.parent is not None for group in annotation_set.groups):
-            yield f"{_count(nested, 'group')} lose the group they belong to."
+            yield f"Groups lose the group that they belong to: {nested:,}."
         if any(group.attributes for group in annotation_set.groups):
             yield "The free attributes of groups are left out."
     if file_format == "geojson":
         used = {annotation.group for annotation in annotation_set}
         if unused := sum(group.name not in used for group in annotation_set.groups):
-            yield f"{_count(unused, 'group')} without annotations are left out."
+            yield f"Groups without annotations are left out: {unused:,}."
     if file_format != "asap" and _without_numbers(annotation_set):
         yield "Points without numbers are left out."
 
 
 def _without_numbers(annotation_set: AnnotationSet) -> bool:
     return any(problem.code == "not-a-number" for problem in annotation_set.problems)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _format_of(annotation_set: AnnotationSet, path: Path) -> FileFormat:
