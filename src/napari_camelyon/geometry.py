@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "GlassFrame",
     "Grid",
     "Mpp",
     "layer_to_slide",
     "level_to_slide",
     "mean_mpp",
     "nearest_level_pixel",
+    "nm_from_glass_centre_to_slide",
     "slide_to_layer",
     "slide_to_level",
     "slide_to_um",
@@ -96,6 +98,45 @@ def slide_to_um(points_xy: ArrayLike, mpp: Mpp) -> NDArray[np.float64]:
 def um_to_slide(points_xy: ArrayLike, mpp: Mpp) -> NDArray[np.float64]:
     """Convert micrometres ``(x, y)`` from the corner of the image to slide points."""
     return _floats(points_xy) / _floats(mpp)
+
+
+@dataclass(frozen=True, slots=True)
+class GlassFrame:
+    """Where an image lies on the glass slide that was scanned.
+
+    Attributes
+    ----------
+    size_px : tuple of int
+        Width and height of level 0.
+    mpp : tuple of float
+        Micrometres per level-0 pixel ``(x, y)``.
+    centre_nm : tuple of float
+        The image's centre as ``(x, y)`` in nanometres from the centre of the glass; in Hamamatsu's
+        files ``XOffsetFromSlideCentre`` and ``YOffsetFromSlideCentre``.
+    """
+
+    size_px: tuple[int, int]
+    mpp: Mpp
+    centre_nm: tuple[float, float]
+
+
+def nm_from_glass_centre_to_slide(points_nm: ArrayLike, frame: GlassFrame) -> NDArray[np.float64]:
+    """Convert nanometres from the centre of the glass, as in NDPA files, to slide points.
+
+    Parameters
+    ----------
+    points_nm : array_like, shape (..., 2)
+        ``(x, y)``, y downwards.
+    frame : GlassFrame
+        Where the image lies.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., 2)
+        Slide points ``(x, y)`` in level-0 pixels from the image corner.
+    """
+    from_image_centre_um = (_floats(points_nm) - _floats(frame.centre_nm)) / 1000
+    return um_to_slide(from_image_centre_um, frame.mpp) + _floats(frame.size_px) / 2
 
 
 def mean_mpp(mpp: Mpp) -> float:

@@ -1,5 +1,6 @@
 """Reading ASAP XML: nothing lost, everything odd told, everything dangerous refused."""
 
+import dataclasses
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 from napari_camelyon import annotations
 from napari_camelyon.annotations.asap import read_asap
+from napari_camelyon.annotations.asap_write import asap_bytes
 from napari_camelyon.errors import AnnotationError
 
 WELL_FORMED = """<?xml version="1.0"?>
@@ -187,7 +189,6 @@ def test_entities_are_refused(declaration):
         ("Slide;X;Y\n1;2;3", "no XML"),
         ("<html><body/></html>", "<html>"),
         ('<Annotations MicronsPerPixel="0.25"/>', "ImageScope"),
-        ("<annotations><ndpviewstate/></annotations>", "NDPA"),
         (
             "<ASAP_Annotations><Annotations><a></Annotations></ASAP_Annotations>",
             "damaged in line 1",
@@ -237,3 +238,55 @@ def test_every_official_file_opens(shared_data):
     crossing = sum(p.code == "self-crossing" for s in found for p in s.problems)
     assert crossing == 74
     assert {p.code for s in found for p in s.problems} == {"self-crossing", "too-few-points"}
+
+
+POINTS = "".join(f'<Coordinate Order="{k}" X="{k}.5" Y="{k * k}" />\n' for k in range(4))
+BLOCK = f"<Coordinates>\n{POINTS}</Coordinates>"
+
+
+@pytest.mark.parametrize(
+    ("inside", "counts"),
+    [
+        (BLOCK, [4]),
+        (f"<!-- {BLOCK} -->{BLOCK}", [4]),
+        (f"<!-- {BLOCK} -->", [0]),
+        (f"<![CDATA[{BLOCK}]]>", [0]),
+        (f"{BLOCK}<Other>{BLOCK}</Other>", [8]),
+        (f"{BLOCK}{BLOCK}", [8]),
+        (f"{BLOCK}</Annotation><Annotation>{BLOCK}", [4, 4]),
+        (BLOCK.replace('Order="2"', 'Order="7"'), [4]),
+        (BLOCK.replace("2.5", "&#50;.5"), [4]),
+        (BLOCK.replace("2.5", "2,5"), [4]),
+        (BLOCK.replace("Y=", "Z='\"' Y="), [4]),
+        (BLOCK.replace("\n", ' <!-- " -->\n'), [4]),
+    ],
+)
+def test_points_are_the_same_whether_or_not_they_look_as_asap_writes_them(inside, counts):
+    def found(declaration):
+        text = f"<ASAP_Annotations><Annotations><Annotation>{inside}</Annotation></Annotations>"
+        return read(f"{declaration}\n{text}\n</ASAP_Annotations>")
+
+    # Blocks of points are only looked for in encodings in which every ASCII byte is itself.
+    quick, slow = found(""), found('<?xml version="1.0" encoding="windows-1252"?>')
+    assert [len(annotation.points) for annotation in quick] == counts
+    for one, other in zip(quick, slow, strict=True):
+        assert annotations.same_annotation(one, other)
+    assert quick.problems == slow.problems
+    moved = [
+        annotations.replace_annotation(
+            both, dataclasses.replace(both.annotations[0], points=[(9, 9), (8, 8), (7, 0)])
+        )
+        for both in (quick, slow)
+    ]
+    saved = [asap_bytes(both).partition(b"\n")[2] for both in moved]
+    assert saved[0] == saved[1]
+
+
+def test_what_is_wrong_around_points_is_told_with_its_line():
+    text = with_points(*((k, k, k * k) for k in range(5))) + "<"
+    with pytest.raises(AnnotationError, match=r"line 20"):
+        read(text)
+    unknown = with_points((0, 1, 1), (1, 2, 2)).replace("Polygon", "Blob")
+    second = unknown.replace("</Annotations>", '<Annotation Type="Drop"/></Annotations>')
+    told = [p.message for p in read(second).problems if p.code == "unknown-type"]
+    assert ["(line 4)" in told[0], "(line 10)" in told[1]] == [True, True]

@@ -30,8 +30,13 @@ def assert_same(first, second):
     untyped = {"ruler", "other"}
     assert first.kind == second.kind or {first.kind, second.kind} <= untyped
     assert (first.name, first.group, first.colour) == (second.name, second.group, second.colour)
-    assert dict(first.extra) == dict(second.extra)
+    assert of_the_file(first) == of_the_file(second)
     assert_array_equal(first.points, second.points)
+
+
+def of_the_file(annotation):
+    # What is odd is told with the line where it stands, which moves with what is saved before it.
+    return {key: value for key, value in annotation.extra.items() if "/" not in key}
 
 
 @given(documents())

@@ -235,7 +235,7 @@ def test_the_content_decides_between_formats_and_the_extension_when_writing(tmp_
     for name in ("a.xml", "b.GeoJSON", "a.json", "b.txt"):
         assert_array_equal(annotations.read(tmp_path / name).annotations[0].points, [(1, 2)])
     (tmp_path / "c.csv").write_text("x;y")
-    with pytest.raises(AnnotationError, match=r"ASAP XML \(.xml\) and QuPath GeoJSON"):
+    with pytest.raises(AnnotationError, match="ASAP XML or Aperio ImageScope XML"):
         annotations.read(tmp_path / "c.csv")
     with pytest.raises(AnnotationError, match="extension"):
         annotations.write(made, tmp_path / "d.txt")

@@ -19,6 +19,8 @@ from napari_camelyon.annotations.editing import (
 )
 from napari_camelyon.annotations.formats import (
     FORMATS,
+    FileFormat,
+    losses,
     read,
     write,
 )
@@ -53,6 +55,10 @@ from napari_camelyon.annotations.layer_view import (
     annotations_from_layers,
     layer_data,
 )
+from napari_camelyon.annotations.masks import (
+    MASK_EXTENSIONS,
+    write_mask,
+)
 from napari_camelyon.annotations.meaning import (
     CAMELYON16,
     CAMELYON17,
@@ -63,6 +69,7 @@ from napari_camelyon.annotations.meaning import (
     greatest_diameter_um,
     group_colour,
     meaning_of,
+    perimeter_mm,
     region_from,
     tumour_region,
 )
@@ -85,11 +92,21 @@ from napari_camelyon.annotations.model import (
     same_annotation,
     with_groups,
 )
+from napari_camelyon.annotations.profiles import (
+    group_profile,
+    read_profile,
+)
 from napari_camelyon.annotations.regions import (
     outline,
     outline_rings,
     region_of,
     ring_region,
+)
+from napari_camelyon.annotations.repair import (
+    REPAIRS,
+    repair,
+    repair_all,
+    repairs_for,
 )
 from napari_camelyon.annotations.saving import (
     Version,
@@ -113,6 +130,10 @@ from napari_camelyon.annotations.strokes import (
     extend_stroke,
     freehand_ring,
     stroke_region,
+)
+from napari_camelyon.annotations.summary import (
+    SUMMARY_COLUMNS,
+    write_summary,
 )
 from napari_camelyon.annotations.verification import (
     STATUSES,
@@ -141,12 +162,16 @@ __all__ = [
     "CAMELYON17",
     "FARTHEST_PX",
     "FORMATS",
+    "MASK_EXTENSIONS",
     "OUTLINE_SCREEN_PX",
     "POINT_KINDS",
+    "REPAIRS",
     "STATUSES",
+    "SUMMARY_COLUMNS",
     "Annotation",
     "AnnotationSet",
     "Change",
+    "FileFormat",
     "Group",
     "GroupProfile",
     "History",
@@ -186,11 +211,13 @@ __all__ = [
     "from_geojson",
     "greatest_diameter_um",
     "group_colour",
+    "group_profile",
     "group_renamed",
     "insert_vertex",
     "intersect",
     "is_saved",
     "layer_data",
+    "losses",
     "make_annotation",
     "mark_saved",
     "meaning_of",
@@ -201,8 +228,10 @@ __all__ = [
     "note_saved",
     "outline",
     "outline_rings",
+    "perimeter_mm",
     "preview_outline",
     "read",
+    "read_profile",
     "record",
     "recover",
     "redo",
@@ -210,6 +239,9 @@ __all__ = [
     "region_of",
     "region_to_edit",
     "remove_annotations",
+    "repair",
+    "repair_all",
+    "repairs_for",
     "replace_annotation",
     "resume_journal",
     "ring_region",
@@ -234,4 +266,6 @@ __all__ = [
     "with_groups",
     "with_region",
     "write",
+    "write_mask",
+    "write_summary",
 ]

@@ -5,22 +5,22 @@ type, a group, a colour and ordered coordinates in level-0 pixels from the image
 with a name, a parent, a colour and free attributes.
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
 
-from napari_camelyon.annotations.asap_scan import Element, decode, scan
+from napari_camelyon.annotations.asap_scan import Element, scan
 from napari_camelyon.annotations.checks import check
 from napari_camelyon.annotations.model import (
+    ODD_ORDER,
+    ODD_TYPE,
     Annotation,
     AnnotationSet,
     Group,
     Kind,
-    Points,
-    Problem,
     Source,
 )
+from napari_camelyon.annotations.xml_text import decode
 
 __all__ = ["KIND_OF_TYPE", "KNOWN_ATTRIBUTES", "TYPE_OF_KIND", "order_of", "read_asap"]
 
@@ -62,158 +62,80 @@ def read_asap(path: Path, raw: bytes) -> AnnotationSet:
         The file is cut off, damaged, unsafe, or no ASAP XML.
     """
     document = scan(decode(raw, path), path)
-    groups, problems = _groups(document.groups)
-    annotations = []
-    for number, element in enumerate(document.annotations):
-        annotation, found = _annotation(element, str(number))
-        annotations.append(annotation)
-        problems += found
-    problems += _unknown_groups(annotations, groups)
-    source = Source("asap", path, raw, tuple(annotations), groups)
-    problems += check(AnnotationSet(tuple(annotations), groups))
-    return AnnotationSet(tuple(annotations), groups, tuple(problems), source)
+    groups = tuple(map(_group, document.groups))
+    annotations = tuple(
+        _annotation(element, str(number)) for number, element in enumerate(document.annotations)
+    )
+    source = Source("asap", path, raw, annotations, groups)
+    problems = check(AnnotationSet(annotations, groups))
+    return AnnotationSet(annotations, groups, problems, source)
 
 
-def order_of(orders: list[str]) -> tuple[list[int], str]:
+def order_of(orders: list[str] | None) -> tuple[list[int] | None, str]:
     """Return the sequence in which coordinates are to be taken, and what is wrong with it.
 
     Parameters
     ----------
-    orders : list of str
-        The ``Order`` attributes in the order of the file.
+    orders : list of str or None
+        The ``Order`` attributes in the order of the file; None where they count 0, 1, 2, …
 
     Returns
     -------
-    indices : list of int
+    indices : list of int or None
         ``indices[k]`` is the place in the file of the k-th point: by ``Order`` as ASAP does where
-        the numbers allow it, otherwise as the file has them.
+        the numbers allow it. None: as the file has them.
     trouble : str
-        Empty if ``Order`` counts 0, 1, 2, …
+        Empty if ``Order`` counts 0, 1, 2, … in some sequence.
     """
-    as_in_file = list(range(len(orders)))
-    if orders == list(map(str, as_in_file)):
-        return as_in_file, ""
+    if orders is None:
+        return None, ""
     try:
         numbers = [int(order) for order in orders]
     except ValueError:
-        return as_in_file, "has an Order that is no whole number; the order of the file was taken"
+        return None, "has an Order that is no whole number; the order of the file was taken"
     if len(set(numbers)) != len(numbers):
-        return as_in_file, "has the same Order twice; the order of the file was taken"
+        return None, "has the same Order twice; the order of the file was taken"
+    as_in_file = list(range(len(orders)))
     by_number = sorted(as_in_file, key=numbers.__getitem__)
     if sorted(numbers) != as_in_file:
         return by_number, "has gaps in its Order; points were taken by increasing Order"
     return by_number, ""
 
 
-def _annotation(element: Element, annotation_id: str) -> tuple[Annotation, list[Problem]]:
+def _annotation(element: Element, annotation_id: str) -> Annotation:
     attributes = element.attributes
     indices, trouble = order_of(element.orders)
-    points = _points(element, indices)
+    points = np.array([element.xs, element.ys]).T
+    points = np.ascontiguousarray(points if indices is None else points[indices])
+    points.setflags(write=False)
     type_name = attributes.get("Type", "")
     group = attributes.get("PartOfGroup", "None")
-    annotation = Annotation(
+    extra: dict[str, object] = {
+        key: value for key, value in attributes.items() if key not in KNOWN_ATTRIBUTES
+    }
+    if trouble:
+        extra[ODD_ORDER] = f"{trouble} (line {element.line:,})"
+    if type_name not in KIND_OF_TYPE and type_name != "None":
+        extra[ODD_TYPE] = (
+            f'is of the type "{type_name}", which ASAP does not know (line {element.line:,})'
+        )
+    return Annotation(
         id=annotation_id,
         kind=KIND_OF_TYPE.get(type_name, "ruler" if len(points) == 2 else "other"),
         points=points,
         name=attributes.get("Name", ""),
         group=None if group == "None" else group,
         colour=attributes.get("Color"),
-        extra={key: value for key, value in attributes.items() if key not in KNOWN_ATTRIBUTES},
+        extra=extra,
     )
-    problems = []
-
-    def tell(code: str, what: str) -> None:
-        problems.append(
-            Problem(
-                code,
-                f"{annotation.name or 'An unnamed annotation'} (line {element.line:,}) {what}.",
-                "warning",
-                annotation_id,
-                _first_finite(points),
-            )
-        )
-
-    if type_name not in KIND_OF_TYPE and type_name != "None":
-        tell("unknown-type", f'is of the type "{type_name}", which ASAP does not know')
-    if trouble:
-        tell("bad-order", trouble)
-    return annotation, problems
 
 
-def _points(element: Element, indices: list[int]) -> Points:
-    try:
-        values = np.array(
-            [list(map(float, element.xs)), list(map(float, element.ys))], dtype=np.float64
-        )
-    except ValueError:
-        values = np.array(
-            [list(map(_float_or_nan, element.xs)), list(map(_float_or_nan, element.ys))]
-        )
-    return np.ascontiguousarray(values.T[indices])
-
-
-def _float_or_nan(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _groups(elements: list[Element]) -> tuple[tuple[Group, ...], list[Problem]]:
-    groups: list[Group] = []
-    problems = []
-    for element in elements:
-        attributes = element.attributes
-        parent = attributes.get("PartOfGroup", "None")
-        group = Group(
-            name=attributes.get("Name", ""),
-            parent=None if parent == "None" else parent,
-            colour=attributes.get("Color"),
-            attributes=element.free_attributes,
-        )
-        if any(known.name == group.name for known in groups):
-            problems.append(
-                Problem(
-                    "duplicate-group",
-                    f'The group "{group.name}" is defined again in line {element.line:,}.',
-                    "warning",
-                )
-            )
-        groups.append(group)
-    return tuple(groups), problems
-
-
-def _unknown_groups(annotations: list[Annotation], groups: tuple[Group, ...]) -> list[Problem]:
-    known = {group.name for group in groups}
-    problems = [
-        Problem(
-            "unknown-group",
-            f'The group "{group.name}" belongs to "{group.parent}", which the file does not '
-            "define; it was taken as a group of its own.",
-            "warning",
-        )
-        for group in groups
-        if group.parent is not None and group.parent not in known
-    ]
-    unknown: dict[str, list[Annotation]] = {}
-    for annotation in annotations:
-        if annotation.group is not None and annotation.group not in known:
-            unknown.setdefault(annotation.group, []).append(annotation)
-    for name, members in unknown.items():
-        count = f"{len(members)} annotations name" if len(members) > 1 else "An annotation names"
-        problems.append(
-            Problem(
-                "unknown-group",
-                f'{count} the group "{name}", which the file does not define (ASAP itself would '
-                "open nothing of it); the name was kept.",
-                "warning",
-                members[0].id,
-                _first_finite(members[0].points),
-            )
-        )
-    return problems
-
-
-def _first_finite(points: Points) -> tuple[float, float] | None:
-    finite = points[np.isfinite(points).all(axis=1)]
-    return (float(finite[0, 0]), float(finite[0, 1])) if len(finite) else None
+def _group(element: Element) -> Group:
+    attributes = element.attributes
+    parent = attributes.get("PartOfGroup", "None")
+    return Group(
+        name=attributes.get("Name", ""),
+        parent=None if parent == "None" else parent,
+        colour=attributes.get("Color"),
+        attributes=element.free_attributes,
+    )

@@ -1,40 +1,29 @@
 """Where everything is in an ASAP XML file, byte by byte.
 
 Reading and saving share this: the reader makes annotations of what is found here, the writer
-replaces the bytes of what changed and of nothing else. The parser is hardened: files that define
-entities or refer to other files are refused before anything is expanded.
+replaces the bytes of what changed and of nothing else.
 """
 
-import codecs
+import math
 import re
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from xml.parsers import expat
 
+from napari_camelyon.annotations.coordinate_blocks import (
+    OPENING,
+    CoordinateBlock,
+    regular_blocks,
+)
+from napari_camelyon.annotations.xml_text import Text, end_of_tag, hardened_parser, parse
 from napari_camelyon.errors import AnnotationError
 
-__all__ = ["Block", "Document", "Element", "Text", "decode", "encode", "scan"]
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """The file in an encoding whose ASCII is ASCII, so that bytes can be cut at tags.
-
-    Attributes
-    ----------
-    body : bytes
-        UTF-16 files appear here as UTF-8, all others as they are.
-    encoding : str
-        Of `body`.
-    file_encoding : str or None
-        Of the file, where it differs.
-    """
-
-    body: bytes
-    encoding: str
-    file_encoding: str | None = None
+__all__ = ["Block", "Document", "Element", "scan"]
 
 
 @dataclass(slots=True)
@@ -56,10 +45,13 @@ class Element(Block):
         As in the file, entities resolved.
     line : int
         Line of its start tag, from 1.
-    orders, xs, ys : list of str
-        The attributes of each ``<Coordinate>``; ``""`` where one is missing.
+    orders : list of str or None
+        The ``Order`` of each ``<Coordinate>``; ``""`` where one is missing. None where they
+        count 0, 1, 2, …
+    xs, ys : array of float
+        ``X`` and ``Y`` of each ``<Coordinate>``; NaN where there is no number.
     starts, ends : array of int
-        Byte span of each ``<Coordinate>``.
+        Byte span of each ``<Coordinate>``; empty where `spans` finds them.
     coordinates : Block or None
         The ``<Coordinates>`` container.
     free_attributes : dict
@@ -68,13 +60,24 @@ class Element(Block):
 
     attributes: dict[str, str] = field(default_factory=dict)
     line: int = 0
-    orders: list[str] = field(default_factory=list)
-    xs: list[str] = field(default_factory=list)
-    ys: list[str] = field(default_factory=list)
+    orders: list[str] | None = None
+    xs: "array[float]" = field(default_factory=lambda: array("d"))
+    ys: "array[float]" = field(default_factory=lambda: array("d"))
     starts: "array[int]" = field(default_factory=lambda: array("q"))
     ends: "array[int]" = field(default_factory=lambda: array("q"))
     coordinates: Block | None = None
     free_attributes: dict[str, str] = field(default_factory=dict)
+
+    def spans(self, body: bytes) -> tuple["array[int]", "array[int]"]:
+        """Return where each ``<Coordinate>`` starts and ends in the file."""
+        if self.starts or not self.xs or self.coordinates is None:
+            return self.starts, self.ends
+        found = _REGULAR.finditer(body, self.coordinates.start, self.coordinates.end)
+        spans = [tag.span() for tag in found]
+        return array("q", [start for start, _ in spans]), array("q", [end for _, end in spans])
+
+
+_REGULAR = re.compile(rb"<Coordinate\s[^>]*/>")
 
 
 @dataclass(slots=True)
@@ -88,37 +91,6 @@ class Document:
     groups: list[Element] = field(default_factory=list)
 
 
-def decode(raw: bytes, path: Path) -> Text:
-    """Make the bytes of a file cuttable at tags; raises AnnotationError for an empty file."""
-    if not raw.strip():
-        raise AnnotationError(f"{path} is empty: fetch or export it again.")
-    wide = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(raw[:2])
-    if wide is not None:
-        try:
-            return Text(raw.decode(wide).encode("utf-8"), "utf-8", wide)
-        except UnicodeDecodeError as error:
-            raise AnnotationError(
-                f"{path} is cut off or damaged (invalid UTF-16 text); fetch it again."
-            ) from error
-    declared = re.match(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["']""", raw)
-    if declared is None or raw.startswith(codecs.BOM_UTF8):
-        return Text(raw, "utf-8")
-    try:
-        return Text(raw, codecs.lookup(declared.group(1).decode("ascii")).name)
-    except LookupError as error:
-        raise AnnotationError(
-            f"{path} is written in an unknown text encoding ({declared.group(1).decode()}); "
-            "save it as UTF-8."
-        ) from error
-
-
-def encode(text: Text) -> bytes:
-    """Return the bytes of the file; the inverse of `decode`."""
-    if text.file_encoding is None:
-        return text.body
-    return text.body.decode("utf-8").encode(text.file_encoding)
-
-
 def scan(text: Text, path: Path) -> Document:
     """Find all annotations and groups of an ASAP file, and where they are.
 
@@ -127,54 +99,58 @@ def scan(text: Text, path: Path) -> Document:
     AnnotationError
         The file is no well-formed XML (the line is named), no ASAP file, or unsafe to read.
     """
-    scanner = _Scanner(text, path)
-    try:
-        scanner.parser.Parse(text.body, True)
-    except expat.ExpatError as error:
-        raise _explain(error, text.body, path) from error
-    except AnnotationError:
-        raise
-    except (ValueError, LookupError) as error:
-        raise AnnotationError(
-            f"{path} is written in a text encoding that cannot be read ({error}); save it as UTF-8."
-        ) from error
+    blocks = regular_blocks(text)
+    if blocks:
+        # The parser is not shown what is known already: it would call back twice a point, which
+        # takes nine tenths of the time. It alone says what anything means; if not every block
+        # turns out to be what it looks like, the file is read as if none had been found.
+        scanner = _Scanner(text, path, blocks)
+        with suppress(expat.ExpatError, ValueError, LookupError):
+            scanner.parse_around()
+            if not scanner.blocks:
+                return scanner.document
+    scanner = _Scanner(text, path, ())
+    parse(scanner.parser, text.body, path)
     return scanner.document
-
-
-_END_TAG = re.compile(rb"</([^\s>]+)\s*>")
 
 
 class _Scanner:
     """The state of one parse; expat wants methods to call."""
 
-    def __init__(self, text: Text, path: Path) -> None:
+    def __init__(self, text: Text, path: Path, blocks: Sequence[CoordinateBlock]) -> None:
         self.document = Document()
         self.path = path
         self.body = text.body
         self.open: list[tuple[str, Block | None]] = []
         self.element: Element | None = None
-        self.parser = parser = expat.ParserCreate(text.encoding if text.file_encoding else None)
-        parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-        parser.EntityDeclHandler = self.refuse
-        parser.UnparsedEntityDeclHandler = self.refuse
-        parser.ExternalEntityRefHandler = self.refuse
-        parser.StartElementHandler = self.start
-        parser.EndElementHandler = self.end
+        self.blocks = {block.start: block for block in blocks}
+        # Where the parser is without the blocks, and how many bytes of them lie before that.
+        lengths = [block.end - block.start for block in blocks]
+        self.skipped = [0, *accumulate(lengths)]
+        self.resumed = [0, *(b.start - s for b, s in zip(blocks, self.skipped, strict=False))]
+        self.line, self.line_at = 1, 0
+        self.parser = hardened_parser(text, path)
+        self.parser.StartElementHandler = self.start
+        self.parser.EndElementHandler = self.end
 
-    def refuse(self, *_: object) -> int:
-        raise AnnotationError(
-            f"{self.path} defines XML entities, as attacks do and ASAP never does; "
-            "it was not opened."
-        )
+    def parse_around(self) -> None:
+        """Parse the file without the insides of the known blocks."""
+        position = 0
+        for block in list(self.blocks.values()):
+            self.parser.Parse(self.body[position : block.start], False)
+            position = block.end
+        self.parser.Parse(self.body[position:], True)
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        # This runs once a point: tens of thousands of times, so the common case comes first.
+        # This may run once a point, so the common case comes first.
         element = self.element
         if name == "Coordinate" and element is not None and self.open[-1][0] == "Coordinates":
+            if element.orders is None:
+                element.orders = []
             element.orders.append(attributes.get("Order", ""))
-            element.xs.append(attributes.get("X", ""))
-            element.ys.append(attributes.get("Y", ""))
-            element.starts.append(self.parser.CurrentByteIndex)
+            element.xs.append(_float_or_nan(attributes.get("X", "")))
+            element.ys.append(_float_or_nan(attributes.get("Y", "")))
+            element.starts.append(self._index())
             self.open.append((name, None))
             return
         self.open.append((name, self._block(name, attributes)))
@@ -183,20 +159,27 @@ class _Scanner:
         _, block = self.open.pop()
         element = self.element
         if name == "Coordinate" and element is not None and self.open[-1][0] == "Coordinates":
-            element.ends.append(self._end_of_tag(b"Coordinate"))
+            element.ends.append(end_of_tag(self.body, self._index(), b"Coordinate"))
             return
         if block is None:
             return
-        block.end = self._end_of_tag(name.encode("ascii"))
-        block.end_tag = min(block.end, self.parser.CurrentByteIndex)
-        if block is self.element:
+        index = self._index()
+        block.end = end_of_tag(self.body, index, name.encode("ascii"))
+        block.end_tag = min(block.end, index)
+        if element is not None and block is element:
+            if element.orders == list(map(str, range(len(element.xs)))):
+                element.orders = None
             self.element = None
 
+    def _index(self) -> int:
+        index = self.parser.CurrentByteIndex
+        return index + self.skipped[bisect_right(self.resumed, index) - 1]
+
     def _block(self, name: str, attributes: dict[str, str]) -> Block | None:
-        document, start = self.document, self.parser.CurrentByteIndex
+        document, start = self.document, self._index()
         parents = [opened for opened, _ in self.open]
         if not parents:
-            self._check_root(name, attributes)
+            self._check_root(name)
             document.root = Block(start)
             return document.root
         if self.element is not None:
@@ -206,6 +189,9 @@ class _Scanner:
                 and self.element.coordinates is None
             ):
                 self.element.coordinates = Block(start)
+                known_block = self.blocks.pop(start + len(OPENING), None)
+                if known_block is not None:
+                    self.element.xs, self.element.ys = known_block.xs, known_block.ys
                 return self.element.coordinates
             if name == "Attribute" and parents[-1] == "Attributes":
                 self.element.free_attributes.update(attributes)
@@ -224,62 +210,23 @@ class _Scanner:
         }.get((name, parents[-1]))
         if known is None or len(parents) != 2:
             return None
-        self.element = Element(start, attributes=attributes, line=self.parser.CurrentLineNumber)
+        self.line += self.body.count(b"\n", self.line_at, start)
+        self.line_at = start
+        self.element = Element(start, attributes=attributes, line=self.line)
         known.append(self.element)
         return self.element
 
-    def _check_root(self, name: str, attributes: dict[str, str]) -> None:
-        if name == "ASAP_Annotations":
-            return
-        if name == "Annotations" and "MicronsPerPixel" in attributes:
-            kind = "Aperio ImageScope XML"
-        elif name == "annotations":
-            kind = "Hamamatsu NDPA"
-        else:
-            kind = f"an XML file of another kind (<{name}>)"
-        raise AnnotationError(
-            f"{self.path} is {kind}, not ASAP XML (<ASAP_Annotations>); "
-            "export it from its program as ASAP XML or GeoJSON."
-        )
-
-    def _end_of_tag(self, name: bytes) -> int:
-        # expat reports where the end tag starts, but for <Empty/> the first byte after it, which
-        # may be the end tag of the parent. No element we look at has a parent of its own name.
-        index = self.parser.CurrentByteIndex
-        if self.body[index : index + 2] != b"</":
-            return index
-        end_tag = _END_TAG.match(self.body, index)
-        return end_tag.end() if end_tag and end_tag.group(1) == name else index
+    def _check_root(self, name: str) -> None:
+        if name != "ASAP_Annotations":
+            raise AnnotationError(
+                f"{self.path} is an XML file of another kind (<{name}>), no annotations of ASAP "
+                "(<ASAP_Annotations>), ImageScope (<Annotations>) or NDP.view (<annotations>); "
+                "export it from its program as GeoJSON or as one of these."
+            )
 
 
-def _explain(error: expat.ExpatError, body: bytes, path: Path) -> AnnotationError:
-    lines = body.count(b"\n") + (not body.endswith(b"\n"))
-    reason = expat.ErrorString(error.code)
-    if not body.lstrip().startswith((b"<", codecs.BOM_UTF8)):
-        return AnnotationError(
-            f"{path} is no XML file: its first line is not the start of one. "
-            "Choose the XML that ASAP saved."
-        )
-    if error.code in _CUT_OFF and error.lineno >= lines:
-        return AnnotationError(
-            f"{path} is cut off in line {error.lineno:,} ({reason}): it was not copied to the end. "
-            "Fetch it again."
-        )
-    return AnnotationError(
-        f"{path} is damaged in line {error.lineno:,}, column {error.offset + 1:,} ({reason}). "
-        "Mend that line in a text editor or fetch the file again."
-    )
-
-
-def _codes(names: Sequence[str]) -> frozenset[int]:
-    return frozenset(expat.errors.codes[getattr(expat.errors, name)] for name in names)
-
-
-_CUT_OFF = _codes(
-    [
-        "XML_ERROR_NO_ELEMENTS",
-        "XML_ERROR_UNCLOSED_TOKEN",
-        "XML_ERROR_PARTIAL_CHAR",
-        "XML_ERROR_UNCLOSED_CDATA_SECTION",
-    ]
-)
+def _float_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -19,12 +19,11 @@ from napari_camelyon.annotations.asap_scan import (
     Block,
     Document,
     Element,
-    Text,
-    decode,
-    encode,
     scan,
 )
 from napari_camelyon.annotations.model import (
+    ODD_ORDER,
+    ODD_TYPE,
     Annotation,
     AnnotationSet,
     Group,
@@ -42,6 +41,7 @@ from napari_camelyon.annotations.xml_edit import (
     space_before,
     tag_at,
 )
+from napari_camelyon.annotations.xml_text import Text, decode, encode
 
 __all__ = ["asap_bytes"]
 
@@ -177,7 +177,7 @@ def _changed_annotation(
     values: dict[str, str | None] = {}
     if annotation.name != original.name:
         values["Name"] = annotation.name
-    if annotation.kind != original.kind:
+    if annotation.kind != original.kind or _was_mended(ODD_TYPE, original, annotation):
         values["Type"] = TYPE_OF_KIND[annotation.kind]
     if annotation.group != original.group:
         values["PartOfGroup"] = annotation.group or "None"
@@ -189,7 +189,8 @@ def _changed_annotation(
     body = text.body
     tag = tag_at(body, element.start)
     own_tag = patched_tag(tag.group(), values, style.encoding)
-    if np.array_equal(original.points, annotation.points, equal_nan=True):
+    renumbered = _was_mended(ODD_ORDER, original, annotation)
+    if not renumbered and np.array_equal(original.points, annotation.points, equal_nan=True):
         return own_tag + body[tag.end() : element.end]
     if tag.group(1):  # <Annotation … /> is opened to take coordinates
         block = _coordinates_block(annotation.points, style)
@@ -207,21 +208,25 @@ def _extra_attributes(annotation: Annotation) -> dict[str, str]:
     }
 
 
+def _was_mended(oddity: str, original: Annotation, annotation: Annotation) -> bool:
+    return oddity in original.extra and oddity not in annotation.extra
+
+
 def _coordinates_edit(
     body: bytes, style: _Style, element: Element, points: Points, inner_start: int
 ) -> Edit:
-    if not element.starts or not len(points):
+    starts, ends = element.spans(body)
+    if not starts or not len(points):
         block = _coordinates_block(points, style)
         if element.coordinates is None:
             return Edit(inner_start, inner_start, block)
         return Edit(element.coordinates.start, element.coordinates.end, block.lstrip())
-    start, end = element.starts[0], element.ends[-1]
-    if element.orders != list(map(str, range(len(element.orders)))):
+    start, end = starts[0], ends[-1]
+    if element.orders is not None:
         lines = [_coordinate(k, x, y) for k, (x, y) in enumerate(points)]
         return Edit(start, end, style.coordinate.join(lines))
 
-    old_x, old_y = list(map(_number_or_none, element.xs)), list(map(_number_or_none, element.ys))
-    old = list(zip(old_x, old_y, strict=True))
+    old = list(zip(element.xs, element.ys, strict=True))
     new = [(float(x), float(y)) for x, y in points]
     first = _common_prefix(old, new)
     last = _common_prefix(old[first:][::-1], new[first:][::-1])
@@ -233,16 +238,16 @@ def _coordinates_edit(
             pieces += [style.coordinate if k else b"", _coordinate(k, x, y)]
             continue
         values = {} if place == k else {"Order": str(k)}
-        if not _equal(old_x[place], x):
+        if not _equal(old[place][0], x):
             values["X"] = _number(x)
-        if not _equal(old_y[place], y):
+        if not _equal(old[place][1], y):
             values["Y"] = _number(y)
-        span = slice(element.starts[place], element.ends[place])
+        span = slice(starts[place], ends[place])
         line = body[span]
         if values:
             tag = tag_at(line, 0)
             line = patched_tag(tag.group(), values, style.encoding) + line[tag.end() :]
-        space = body[element.ends[place - 1] : element.starts[place]] if place else style.coordinate
+        space = body[ends[place - 1] : starts[place]] if place else style.coordinate
         pieces += [space if k else b"", line]
     return Edit(start, end, b"".join(pieces))
 
@@ -378,12 +383,12 @@ def _style(document: Document, text: Text) -> _Style:
         found = replace(found, block=space_before(body, document.annotations_block.start))
     for element in document.annotations or document.groups:
         found = replace(found, annotation=space_before(body, element.start))
-        if element.coordinates is None or len(element.starts) < 2:
+        if element.coordinates is None or len(element.xs) < 2:
             continue
         return replace(
             found,
             coordinates=space_before(body, element.coordinates.start),
-            coordinate=space_before(body, element.starts[1]),
+            coordinate=space_before(body, element.spans(body)[0][1]),
         )
     return found
 
@@ -420,23 +425,14 @@ def _insertion(
 # --- points ------------------------------------------------------------------------------------
 
 
-def _number_or_none(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _equal(first: float | None, second: float) -> bool:
-    # A point without a number is NaN in the model; it has not moved as long as it stays NaN.
-    if first is None or math.isnan(first):
+def _equal(first: float, second: float) -> bool:
+    # A point without a number is NaN; it has not moved as long as it stays NaN.
+    if math.isnan(first):
         return math.isnan(second)
     return first == second
 
 
-def _common_prefix(
-    old: Sequence[tuple[float | None, float | None]], new: Sequence[tuple[float, float]]
-) -> int:
+def _common_prefix(old: Sequence[tuple[float, float]], new: Sequence[tuple[float, float]]) -> int:
     count = 0
     for (old_x, old_y), (x, y) in zip(old, new, strict=False):
         if not (_equal(old_x, x) and _equal(old_y, y)):

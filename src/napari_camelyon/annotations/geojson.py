@@ -347,7 +347,11 @@ def _feature(annotation: Annotation, groups: Mapping[str, Group]) -> dict[str, A
     properties: dict[str, Any] = {"objectType": "annotation"}
     if isinstance(rest, Mapping):
         properties |= rest
-    own = {key: str(value) for key, value in annotation.extra.items() if key not in _READ_EXTRA}
+    own = {
+        key: str(value)
+        for key, value in annotation.extra.items()
+        if key not in _READ_EXTRA and "/" not in key
+    }
     if own:
         metadata = properties.get("metadata")
         properties["metadata"] = own | (dict(metadata) if isinstance(metadata, Mapping) else {})

@@ -9,7 +9,7 @@ import shapely
 
 from napari_camelyon.annotations.model import AREA_KINDS, Annotation, AnnotationSet, Group
 from napari_camelyon.annotations.regions import PRECISION_PX, cut, merge, region_of
-from napari_camelyon.geometry import Mpp
+from napari_camelyon.geometry import Mpp, slide_to_um
 
 __all__ = [
     "CAMELYON16",
@@ -22,6 +22,7 @@ __all__ = [
     "greatest_diameter_um",
     "group_colour",
     "meaning_of",
+    "perimeter_mm",
     "region_from",
     "tumour_region",
 ]
@@ -178,6 +179,11 @@ def region_from(tumours: Collection[Any], cut_outs: Collection[Any]) -> Any:
 def area_mm2(region: Any, mpp: Mpp) -> float:
     """Return the area of a shapely geometry in slide points, mm²."""
     return float(region.area) * mpp[0] * mpp[1] / 1e6
+
+
+def perimeter_mm(region: Any, mpp: Mpp) -> float:
+    """Return the length of all edges of a shapely geometry in slide points, mm, holes included."""
+    return float(shapely.transform(region, lambda points: slide_to_um(points, mpp)).length) / 1000
 
 
 def greatest_diameter_um(region: Any, mpp: Mpp) -> float:

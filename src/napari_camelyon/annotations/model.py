@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "AREA_KINDS",
     "FARTHEST_PX",
+    "ODD_ORDER",
+    "ODD_TYPE",
     "POINT_KINDS",
     "Annotation",
     "AnnotationSet",
@@ -47,6 +49,10 @@ AREA_KINDS: frozenset[Kind] = frozenset({"polygon", "spline", "rectangle"})
 
 FARTHEST_PX = 1e7
 """A coordinate beyond this is no place on a slide: the largest slides have some 300,000 px."""
+
+ODD_ORDER, ODD_TYPE = "Coordinate/Order", "Annotation/Type"
+"""Keys of `Annotation.extra`, which no attribute in a file can have: what is odd in the file, as a
+sentence without its subject. Without the key, saving writes it anew instead of keeping it."""
 
 POINT_KINDS: frozenset[Kind] = frozenset({"dot", "pointset"})
 
@@ -173,7 +179,7 @@ class Source:
     Attributes
     ----------
     format : str
-        ``"asap"`` or ``"geojson"``.
+        ``"asap"``, ``"geojson"``, ``"imagescope"`` or ``"ndpa"``.
     path : Path
         Where it was read.
     raw : bytes

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from napari_camelyon import __version__
+from napari_camelyon.cli import annotations
+from napari_camelyon.cli.options import plausible_mpp, plausible_pair
 from napari_camelyon.cli.text import DISCLAIMER, aligned, alignment_lines, pixel_size, slide_lines
 from napari_camelyon.errors import CamelyonError
 
@@ -49,50 +51,11 @@ class _Finite(click.FloatRange):
         return number
 
 
-def _plausible_mpp(
-    _ctx: click.Context, _param: click.Parameter, value: float | None
-) -> float | None:
-    if value is not None:
-        _refuse_implausible((value, value))
-    return value
-
-
-def _plausible_pair(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    try:
-        numbers = [float(part) for part in value.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in {1, 2}:
-        raise click.BadParameter(
-            f"{value!r} is no pixel size: give one number, or two with a comma between them where "
-            "pixels are not square, for instance 0.25 or 0.25,0.251."
-        )
-    pair = numbers[0], numbers[-1]
-    _refuse_implausible(pair)
-    return pair
-
-
-def _refuse_implausible(mpp: tuple[float, float]) -> None:
-    from napari_camelyon.slides.mpp import PLAUSIBLE_MPP, is_plausible
-
-    if not is_plausible(mpp):
-        low, high = PLAUSIBLE_MPP
-        wrong = next(value for value in mpp if not is_plausible((value, value)))
-        raise click.BadParameter(
-            f"{wrong:g} cannot be right: give micrometres per pixel between {low:g} and {high:g}, "
-            "for instance 0.25 for a 40× scan."
-        )
-
-
 _mpp_option = click.option(
     "--mpp",
     type=float,
     metavar="µM/PX",
-    callback=_plausible_mpp,
+    callback=plausible_mpp,
     help="Size of a pixel, for slides that do not state it. Wins over the file and over what "
     "the command mpp keeps; is not kept itself.",
 )
@@ -113,8 +76,8 @@ def main() -> None:
 def open_(paths: tuple[Path, ...], mpp: float | None) -> None:
     """Open slides and their annotations in a napari window, in any order.
 
-    Annotations are ASAP XML or GeoJSON; each file finds the slide of its own name. Without
-    arguments the window opens empty.
+    Annotations are XML of ASAP or ImageScope, or GeoJSON; each file finds the slide of its own
+    name. Without arguments the window opens empty.
     """
     from napari_camelyon.cli.window import open_window
 
@@ -153,7 +116,7 @@ def info(slide: Path, as_json: bool, check_alignment: bool) -> None:
     "--set",
     "given",
     metavar="X[,Y]",
-    callback=_plausible_pair,
+    callback=plausible_pair,
     help="Keep this size, µm/px, beside the slide: it is used from now on.",
 )
 @click.option("--by", metavar="NAME", help="Who says so; kept with --set.")
@@ -369,6 +332,10 @@ def default_reader(extensions: tuple[str, ...], off: bool) -> None:
 
     chosen = choose_default_reader(extensions, on=not off)
     click.echo("napari opens with napari-camelyon, unasked: " + (", ".join(chosen) or "nothing"))
+
+
+for _command in (annotations.convert, annotations.check, annotations.repair):
+    main.add_command(_command)
 
 
 def _json(value: object) -> str:

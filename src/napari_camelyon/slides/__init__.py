@@ -10,6 +10,7 @@ from napari_camelyon.slides.alignment import (
 from napari_camelyon.slides.colour import ColourTransform, colour_transform, to_srgb
 from napari_camelyon.slides.describe import describe
 from napari_camelyon.slides.folder import find_slides
+from napari_camelyon.slides.glass import glass_frame
 from napari_camelyon.slides.kept_mpp import forget_mpp, keep_mpp
 from napari_camelyon.slides.layer_data import layer_data
 from napari_camelyon.slides.lazy import dask_levels
@@ -44,6 +45,7 @@ __all__ = [
     "describe",
     "find_slides",
     "forget_mpp",
+    "glass_frame",
     "is_slide",
     "keep_mpp",
     "layer_data",
