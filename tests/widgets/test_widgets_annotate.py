@@ -359,6 +359,27 @@ def test_name_group_and_verdict_are_edits_that_can_be_undone(desk):
     assert undone(desk)
 
 
+def test_problems_are_listed_jumped_to_and_mended_one_by_one(desk, qtbot):
+    bow = make_annotation(
+        "polygon", [(100, 100), (200, 200), (200, 100), (100, 200)], name="bow", group="Tumor"
+    )
+    desk.editor.add("draw", [bow])
+    desk.editor.select([])
+    desk.pages.setCurrentWidget(desk.problems)
+    qtbot.waitUntil(lambda: desk.problems.list.count() == 1 and not desk.problems.is_looking)
+    assert "crosses" in desk.problems.list.item(0).text()
+    desk.problems.list.setCurrentRow(0)
+    assert desk.editor.current.name == "bow"
+    assert_allclose(camera(desk.hand.viewer).center[-2:], (74.75, 74.75), atol=1)
+    assert "do not cross" in desk.problems.offer.text()
+    area = region_of(region(desk, "bow")).area
+    desk.problems.mend.click()
+    assert_allclose(region_of(region(desk, "bow")).area, area)
+    qtbot.waitUntil(lambda: desk.problems.title.text() == "No problems found.")
+    assert labels(desk) == ["draw", "mend self crossing"]
+    assert undone(desk)
+
+
 # --- groups ------------------------------------------------------------------------------------
 
 

@@ -27,11 +27,14 @@ from superqt.utils import signals_blocked
 from napari_camelyon import annotations
 from napari_camelyon.annotations import AnnotationSet, Group, versions
 from napari_camelyon.errors import CamelyonError, FileChangedError
+from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.widgets.annotating import tools_of
 from napari_camelyon.widgets.annotation_details import RegionDetails
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor, editor_of
 from napari_camelyon.widgets.annotation_groups import GroupTable
+from napari_camelyon.widgets.annotation_problems import ProblemList
 from napari_camelyon.widgets.annotation_tools import TOOLS, AnnotationTools
+from napari_camelyon.widgets.napari_compat import camera
 from napari_camelyon.widgets.outline_display import OutlineDisplay
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.style import disclaimer, note
@@ -211,6 +214,9 @@ class AnnotateDock(QWidget):
         self.pages.tabBar().setDrawBase(False)
         self.pages.addTab(_scrolled(self.groups), "Groups")
         self.pages.addTab(_scrolled(self.details), "Region")
+        self.problems = ProblemList()
+        self.problems.place_wanted.connect(self._go_to)
+        self.pages.addTab(self.problems, "Problems")
 
         layout = QVBoxLayout(self)
         layout.addLayout(self._file_row())
@@ -282,6 +288,17 @@ class AnnotateDock(QWidget):
         self._show_tool()
         self.groups.show_groups(editor)
         self.details.show_selected(editor, self.display)
+        self._show_problems()
+
+    def _show_problems(self) -> None:
+        node = self._view.shown_node
+        size = None if node is None else (node.slide.width_px, node.slide.height_px)
+        self.problems.show_problems(self.editor, size)
+
+    def _go_to(self, at_xy: tuple[float, float]) -> None:
+        if self.editor is not None:
+            layer = self.editor.layer
+            camera(self._view.viewer).center = layer.data_to_world(slide_to_layer(at_xy))
 
     def _show_file(self) -> None:
         editor = self.editor
