@@ -1,5 +1,6 @@
 """Comparing two annotators' outlines of one slide: what corresponds to what, and how well."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from napari_camelyon.annotations.meaning import (
     meaning_of,
     region_from,
 )
-from napari_camelyon.annotations.model import AnnotationSet
+from napari_camelyon.annotations.model import Annotation, AnnotationSet
 from napari_camelyon.annotations.regions import PRECISION_PX, merge, region_of
 from napari_camelyon.geometry import Mpp
 
@@ -65,6 +66,8 @@ class ComparedRegion:
     meaning : str
         ``"tumour"``, ``"cut-out"`` or ``""``.
     area_mm2 : float
+    fingerprint : str
+        Of its group and its points: the same wherever the same region is read again.
     shape : shapely.Polygon or shapely.MultiPolygon
         What it encloses, in slide points.
     """
@@ -75,6 +78,7 @@ class ComparedRegion:
     group: str | None
     meaning: str
     area_mm2: float
+    fingerprint: str
     shape: Any = field(repr=False, compare=False)
 
     def is_like(self, other: "ComparedRegion") -> bool:
@@ -178,11 +182,24 @@ class Comparison:
         return tuple(pair for pair in self.pairs if pair.first[0].number not in grouped)
 
     @property
-    def agreeing(self) -> tuple[Match, ...]:
-        """The pairs on which both agree: one meaning, and Dice of at least `agree_dice`."""
-        return tuple(
-            pair for pair in self.single_pairs if pair.groups_agree and pair.dice >= self.agree_dice
+    def compared(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The places in the two sets of all regions that were compared."""
+        matches = (*self.pairs, *self.regroupings)
+        first = [*self.only_in_first, *(region for match in matches for region in match.first)]
+        second = [*self.only_in_second, *(region for match in matches for region in match.second)]
+        return (
+            frozenset(region.number for region in first),
+            frozenset(region.number for region in second),
         )
+
+    def agree_on(self, pair: Match) -> bool:
+        """Whether both agree on a pair: one meaning, and Dice of at least `agree_dice`."""
+        return pair.groups_agree and pair.dice >= self.agree_dice
+
+    @property
+    def agreeing(self) -> tuple[Match, ...]:
+        """The single pairs on which both agree."""
+        return tuple(filter(self.agree_on, self.single_pairs))
 
 
 def compare(
@@ -291,11 +308,25 @@ def _regions(
         meaning = meaning_of(annotation, annotation_set.groups, profile)
         regions.append(
             ComparedRegion(
-                number, annotation.id, annotation.name, annotation.group, meaning,
-                area_mm2(shape, mpp), shape,
+                number=number,
+                id=annotation.id,
+                name=annotation.name,
+                group=annotation.group,
+                meaning=meaning,
+                area_mm2=area_mm2(shape, mpp),
+                fingerprint=_fingerprint(annotation),
+                shape=shape,
             )
-        )  # fmt: skip
+        )
     return regions
+
+
+def _fingerprint(annotation: Annotation) -> str:
+    digest = hashlib.sha256(repr((annotation.kind, annotation.group)).encode())
+    for part in annotation.parts:
+        for ring in (part.points, *part.holes):
+            digest.update(len(ring).to_bytes(8, "little") + ring.tobytes())
+    return digest.hexdigest()[:16]
 
 
 # --- what corresponds to what ------------------------------------------------------------------
