@@ -1,4 +1,4 @@
-"""Comparing and adjudicating two files, against laws, hand calculations and slow literal readings."""
+"""Comparing and adjudicating two files, against laws, sums by hand and slow literal readings."""
 
 import itertools
 import json
@@ -240,7 +240,7 @@ def test_differences_come_worst_first_or_from_top_to_bottom():
     ("mpp", "rule"), [((0, 1), {}), ((1, np.nan), {}), ((1, 1), {"min_iou": 0})]
 )
 def test_nonsense_is_refused(mpp, rule):
-    with pytest.raises(ValueError, match="positive|between"):
+    with pytest.raises(ValueError, match=r"positive|between"):
         compared([], [], mpp, **rule)
 
 
@@ -273,7 +273,7 @@ def two_files(tmp_path):
         annotations.make_annotation("dot", [(1, 2)], name="mark of both"),
         annotations.make_annotation("dot", [(3, 4)], name="mark of B"),
     ]
-    paths = tmp_path / "a" / "slide.xml", tmp_path / "b" / "slide.xml"  # both of one slide
+    paths = tmp_path / "a" / "slide.xml", tmp_path / "b" / "slide.xml"
     for path, members in zip(paths, (a, b), strict=True):
         path.parent.mkdir()
         annotations.write(set_of(*members), path)

@@ -32,10 +32,8 @@ class Difference:
         ``"regrouped"`` several in both.
     first, second : tuple of ComparedRegion
         The regions concerned; empty where a file has none.
-    dice : float
-        0 where one file has nothing.
-    hausdorff_um : float or None
-        None where one file has nothing.
+    match : Match or None
+        How well they fit; None where one file has nothing.
     differs_mm2 : float
         The area on which the files say different things.
     size_mm : float
@@ -50,12 +48,16 @@ class Difference:
     kind: DifferenceKind
     first: tuple[ComparedRegion, ...]
     second: tuple[ComparedRegion, ...]
-    dice: float
-    hausdorff_um: float | None
+    match: Match | None
     differs_mm2: float
     size_mm: float
     bounds_px: tuple[float, float, float, float]
     sentence: str
+
+    @property
+    def dice(self) -> float:
+        """Of all that is concerned; 0 where one file has nothing."""
+        return 0.0 if self.match is None else self.match.dice
 
     @property
     def at_xy(self) -> tuple[float, float]:
@@ -108,9 +110,16 @@ def _one_sided(comparison: Comparison, region: ComparedRegion, kind: DifferenceK
         f"{_area(region.area_mm2)}, {_length(size_mm)} across."
     )
     return Difference(
-        _key(first, second), kind, first, second, 0.0, None, region.area_mm2, size_mm, bounds_px,
-        sentence,
-    )  # fmt: skip
+        key=_key(first, second),
+        kind=kind,
+        first=first,
+        second=second,
+        match=None,
+        differs_mm2=region.area_mm2,
+        size_mm=size_mm,
+        bounds_px=bounds_px,
+        sentence=sentence,
+    )
 
 
 def _of_match(comparison: Comparison, match: Match, kind: DifferenceKind) -> Difference:
@@ -122,8 +131,7 @@ def _of_match(comparison: Comparison, match: Match, kind: DifferenceKind) -> Dif
         kind=kind,
         first=match.first,
         second=match.second,
-        dice=match.dice,
-        hausdorff_um=match.hausdorff_um,
+        match=match,
         # Of what is called differently, nothing is agreed on.
         differs_mm2=max(0.0, areas - (common if kind == "group" else 2 * common)),
         size_mm=size_mm,
