@@ -25,6 +25,7 @@ from napari_camelyon.annotations.layer_view import (
     OUTLINE_SCREEN_PX,
     ShownLayer,
     annotations_from_layers,
+    closed_paths,
     layer_data,
 )
 from napari_camelyon.annotations.meaning import (
@@ -98,6 +99,7 @@ __all__ = [
     "check",
     "choices_for",
     "choose_profile",
+    "closed_paths",
     "compare",
     "decide",
     "decisions_path",
