@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,10 +81,55 @@ def walk(seed: int, out: Path) -> None:
     film.write(out / "film.webp")
     take(viewer, out / "window.webp")
 
+    compare(viewer, paths, macro, out)
+
     problems = [node.problem for node in view.nodes.values() if node.problem]
     viewer.close()
     if problems:
         sys.exit("The pictures show a run that failed: " + " ".join(problems))
+
+
+def compare(viewer: "Viewer", slides: list[Path], name: str, out: Path) -> None:
+    """Let two readers, both made of the true outline, differ, and show one place of it."""
+    from napari_camelyon.cli.window import bring_to_front
+
+    holder, dock = viewer.window.add_plugin_dock_widget("napari-camelyon", "Compare", tabify=True)
+    holder.setWindowTitle("Compare")
+    wait(500)
+    bring_to_front(dock)
+    (outline,) = (path.with_suffix(".xml") for path in slides if path.stem == name)
+    with tempfile.TemporaryDirectory() as folder:
+        for side, path in zip("AB", two_readers(outline, Path(folder)), strict=True):
+            dock.choose_file(side, path)
+        dock.compare()
+        until(lambda: dock.adjudication is not None)
+        dock.initials.setText("MK")
+        dock.go_to(1)
+        dock.choose("A")
+        wait(500)
+        take(viewer, out / "compare.webp")
+
+
+def two_readers(outline: Path, folder: Path) -> list[Path]:
+    """Write an outline of the whole with something beside it, and one of its two halves."""
+    import shapely
+
+    from napari_camelyon import annotations
+
+    (true,) = annotations.read(outline)
+    region = annotations.region_of(true)
+    left, top, right, bottom = region.bounds
+    middle = (left + right) / 2
+    gap = shapely.box(middle, top, middle + 250, bottom)
+    beside = shapely.Point(right + 500, (top + bottom) / 2).buffer(180, quad_segs=4)
+    drawn = {
+        "reader_1.xml": [region.simplify(50), beside],
+        "reader_2.xml": shapely.get_parts(region.buffer(-60).simplify(20).difference(gap)),
+    }
+    for name, regions in drawn.items():
+        members = (annotations.annotation_from_region(one, group=true.group) for one in regions)
+        annotations.write(annotations.AnnotationSet(tuple(members)), folder / name)
+    return [folder / name for name in drawn]
 
 
 def take(viewer: "Viewer", path: Path) -> None:

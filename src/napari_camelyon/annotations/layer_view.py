@@ -29,7 +29,13 @@ from napari_camelyon.annotations.regions import outline_rings
 from napari_camelyon.annotations.triangulation import can_be_filled
 from napari_camelyon.geometry import Mpp, layer_to_slide, slide_to_layer, world_placement
 
-__all__ = ["OUTLINE_SCREEN_PX", "ShownLayer", "annotations_from_layers", "layer_data"]
+__all__ = [
+    "OUTLINE_SCREEN_PX",
+    "ShownLayer",
+    "annotations_from_layers",
+    "closed_paths",
+    "layer_data",
+]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -131,6 +137,25 @@ def layer_data(
                 )
             )
     return layers
+
+
+def closed_paths(annotation: Annotation) -> list[_Coordinates]:
+    """Return the outlines of a region as layer data of paths, each ending where it begins.
+
+    Paths are not filled, so that none of them can fail to be drawn.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (n, 2)
+        ``(row, column)``; one for each ring.
+    """
+    if annotation.kind not in AREA_KINDS:
+        return []
+    return [
+        np.concatenate([outline.shown, outline.shown[:1]])
+        for outline in _outlines(annotation)
+        if len(outline.shown) > 1
+    ]
 
 
 def annotations_from_layers(

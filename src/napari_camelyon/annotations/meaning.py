@@ -21,6 +21,7 @@ __all__ = [
     "choose_profile",
     "greatest_diameter_um",
     "group_colour",
+    "lineage",
     "meaning_of",
     "perimeter_mm",
     "region_from",
@@ -82,7 +83,7 @@ def choose_profile(annotation_set: AnnotationSet) -> ProfileChoice:
         name
         for annotation in annotation_set
         if annotation.kind in AREA_KINDS
-        for name in _lineage(annotation.group, annotation_set.groups)
+        for name in lineage(annotation.group, annotation_set.groups)
     }
     fitting = [p for p in PROFILES if used & (p.tumour | p.cut_out)]
     if not fitting:
@@ -111,7 +112,7 @@ def meaning_of(annotation: Annotation, groups: Collection[Group], profile: Group
     """
     if annotation.kind not in AREA_KINDS:
         return ""
-    for name in _lineage(annotation.group, groups):
+    for name in lineage(annotation.group, groups):
         if name in profile.tumour:
             return "tumour"
         if name in profile.cut_out:
@@ -209,7 +210,7 @@ def group_colour(name: str | None, groups: Collection[Group]) -> str | None:
     As ``QtAnnotation::getDrawingColor`` in ASAP's source; None if that has none.
     """
     colours = {group.name: group.colour for group in groups}
-    defined = [colours[ancestor] for ancestor in _lineage(name, groups) if ancestor in colours]
+    defined = [colours[ancestor] for ancestor in lineage(name, groups) if ancestor in colours]
     return defined[-1] if defined else None
 
 
@@ -220,8 +221,8 @@ def _is_island(tumour: Any, cut_out: Any) -> bool:
     return bool(common.area >= ISLAND_INSIDE * tumour.area)
 
 
-def _lineage(name: str | None, groups: Collection[Group]) -> list[str]:
-    # The group, its parent, its parent's parent; a circle ends where it closes.
+def lineage(name: str | None, groups: Collection[Group]) -> list[str]:
+    """Return a group, its parent, its parent's parent; a circle ends where it closes."""
     parents: Mapping[str, str | None] = {group.name: group.parent for group in groups}
     lineage: list[str] = []
     while name is not None and name not in lineage:

@@ -10,6 +10,7 @@ import click
 
 from napari_camelyon import __version__
 from napari_camelyon.cli import annotations
+from napari_camelyon.cli.compare import compare
 from napari_camelyon.cli.options import plausible_mpp, plausible_pair
 from napari_camelyon.cli.text import DISCLAIMER, aligned, alignment_lines, pixel_size, slide_lines
 from napari_camelyon.errors import CamelyonError
@@ -142,6 +143,9 @@ def mpp_(slide: Path, given: tuple[float, float] | None, by: str | None, forget:
         click.echo(pixel_size(opened.mpp, opened.mpp_note))
         if opened.mpp is None:
             click.echo(f"A hint, not a value: {mpp_hint(opened.objective_power)[1]}.")
+
+
+main.add_command(compare)
 
 
 @main.command(short_help="Run a model over slides and measure what it finds.")

@@ -14,7 +14,7 @@ from napari_camelyon.widgets.napari_compat import camera
 
 __all__ = ["keep_outlines_readable", "show_annotations"]
 
-_OUTLINES = ("annotation", "lesions", "diameters")
+_OUTLINES = ("annotation", "lesions", "diameters", "comparison")
 
 
 def show_annotations(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from weakref import ref
 
 from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -79,7 +80,7 @@ class ProblemList(QWidget):
         if self.isVisible():
             self._look_soon.start()
 
-    def showEvent(self, event: object) -> None:  # noqa: N802
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Look, now that somebody looks."""
         super().showEvent(event)
         self._look_soon.start()

@@ -337,13 +337,26 @@ class PatientView:
         if lesion is None:
             self._show_whole(node)
             return
-        corners = slide_to_layer(np.reshape(lesion.bounds_px, (2, 2)))
+        self.look_at(lesion.bounds_px)
+
+    def look_at(self, bounds_px: tuple[float, float, float, float]) -> None:
+        """Bring a part of the shown slide to the middle of the canvas, and fill half of it.
+
+        Parameters
+        ----------
+        bounds_px : tuple of float
+            ``(left, top, right, bottom)``, level-0 pixels.
+        """
+        node = self.shown_node
+        if node is None:
+            return
+        corners = slide_to_layer(np.reshape(bounds_px, (2, 2)))
         scale = np.asarray(world_placement(node.slide.mpp)["scale"])
         (top, left), (bottom, right) = corners * scale
         view = camera(self.viewer)
         view.center = ((top + bottom) / 2, (left + right) / 2)
         height_px, width_px = canvas_size_px(self.viewer)
-        # The lesion takes half of the canvas, but no closer than four screen pixels a µm.
+        # It takes half of the canvas, but no closer than four screen pixels a µm.
         view.zoom = min(0.5 * width_px / (right - left), 0.5 * height_px / (bottom - top), 4.0)
 
     def save(self, folder: Path | str) -> Path:
@@ -509,10 +522,17 @@ def _assign_to_slide(layer: Layer, slide: Slide) -> None:
 
 def _raise_annotations(viewer: Viewer) -> None:
     """Keep the order slide, heatmap, lesions, annotations from bottom to top."""
-    order = {"slide": 0, "heatmap": 1, "lesions": 2, "diameters": 3, "annotation": 4}
+    order = {
+        "slide": 0,
+        "heatmap": 1,
+        "lesions": 2,
+        "diameters": 3,
+        "annotation": 4,
+        "comparison": 5,
+    }
     ours = sorted(
         (layer for layer in viewer.layers if _meta(layer)),
-        key=lambda layer: order.get(str(_meta(layer).get("kind")), 5),
+        key=lambda layer: order.get(str(_meta(layer).get("kind")), 6),
     )
     for index, layer in enumerate(ours):
         viewer.layers.move(viewer.layers.index(layer), index)
