@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Shapes
     from napari.viewer import Viewer
 
     from napari_camelyon.widgets.patient_view import PatientView
@@ -81,12 +83,170 @@ def walk(seed: int, out: Path) -> None:
     film.write(out / "film.webp")
     take(viewer, out / "window.webp")
 
+    annotate(viewer, view, paths, macro, out)
     compare(viewer, paths, macro, out)
 
     problems = [node.problem for node in view.nodes.values() if node.problem]
     viewer.close()
     if problems:
         sys.exit("The pictures show a run that failed: " + " ".join(problems))
+
+
+def annotate(
+    viewer: "Viewer", view: "PatientView", slides: list[Path], name: str, out: Path
+) -> None:
+    """Take each tool in hand over a copy of an outline, and a picture in the middle of its use."""
+    import numpy as np
+
+    from napari_camelyon import annotations
+    from napari_camelyon.cli.window import bring_to_front
+    from napari_camelyon.widgets.napari_compat import camera
+    from napari_camelyon.widgets.opening import open_paths
+
+    dock = viewer.window.dock_widgets["Annotate (napari-camelyon)"]
+    bring_to_front(dock)
+    (outline,) = (path.with_suffix(".xml") for path in slides if path.stem == name)
+    before = {layer: layer.visible for layer in viewer.layers}
+    for layer in list(viewer.layers)[1:]:
+        layer.visible = False
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(outline, folder))
+        open_paths(viewer, [copy])
+        viewer.layers.selection.active = viewer.layers[-1]
+        editor = dock.editor
+        (one,) = editor.now
+        region = annotations.region_of(one)
+        left, top, right, bottom = region.bounds
+        middle, size = np.array([left + right, top + bottom]) / 2, right - left
+        edge = np.array(region.exterior.interpolate(0.1, normalized=True).coords[0])
+        inwards = (middle - edge) / np.hypot(*(middle - edge))
+        hand = Mouse(viewer, editor.layer)
+        width_px = hand.canvas.width()
+        view_of = camera(viewer)
+
+        def look(at: "np.ndarray", across: float) -> None:
+            view_of.center = hand.world(at)
+            view_of.zoom = width_px / (across * editor.layer.scale[-1])
+            wait(500)
+
+        look(middle, 1.8 * size)
+        editor.select([one.id])
+        dock.pages.setCurrentIndex(1)
+        wait(600)
+        take(viewer, out / "annotate.webp")
+
+        side = np.array([-inwards[1], inwards[0]])
+        round_ring = [
+            edge + 0.12 * size * (np.cos(a) * inwards + np.sin(a) * side)
+            for a in np.linspace(0, 5.5, 30)
+        ]
+        across = [edge + t * size * inwards for t in np.linspace(-0.1, 0.5, 12)]
+        along = [
+            edge - 0.05 * size * inwards + t * size * side for t in np.linspace(-0.15, 0.15, 9)
+        ]
+        inside = [point + 0.25 * size * inwards for point in round_ring]
+        look(edge + 0.12 * size * inwards, 0.75 * size)
+        first = one.points[np.argmin(np.hypot(*(one.points - edge).T))]
+        for tool, path in {
+            "select": [first, first - 0.03 * size * inwards, first - 0.06 * size * inwards],
+            "polygon": [],
+            "freehand": [point - 0.22 * size * inwards for point in round_ring],
+            "brush": along,
+            "eraser": along,
+            "wand": [],
+            "hole": inside,
+            "split": across,
+        }.items():
+            editor.select([] if tool in ("polygon", "freehand") else [one.id])
+            dock.take_tool(tool)
+            if tool == "polygon":
+                for point in round_ring[::5]:
+                    hand.drag([point - 0.22 * size * inwards])
+                hand.hover(round_ring[-1] - 0.22 * size * inwards)
+            elif tool == "wand":
+                hand.drag([edge - 0.1 * size * inwards])
+            else:
+                hand.drag(path, release=False)
+            wait(300)
+            hand.photograph().save(out / f"tool-{tool}.webp", quality=85, method=6)
+            if path:
+                hand.release(path[-1])
+            while editor.history.done:
+                editor.undo()
+            dock.tools.cancel()
+        dock.take_tool("select")
+        viewer.layers.remove(editor.layer)
+        editor.close()
+    for layer, visible in before.items():
+        layer.visible = visible
+    view.show(name)
+
+
+class Mouse:
+    """A mouse over the canvas that points at slide points."""
+
+    def __init__(self, viewer: "Viewer", layer: "Shapes") -> None:
+        from napari_camelyon.widgets.napari_compat import canvas_widget
+
+        self._viewer, self._layer = viewer, layer
+        self.canvas = canvas_widget(viewer)
+
+    def world(self, at: "np.ndarray") -> tuple[float, ...]:
+        from napari_camelyon.geometry import slide_to_layer
+
+        return tuple(self._layer.data_to_world(slide_to_layer(at))[-2:])
+
+    def hover(self, at: "np.ndarray") -> None:
+        self._send("MouseMove", at, held=False)
+        wait(40)
+
+    def drag(self, path: "list[np.ndarray]", *, release: bool = True) -> None:
+        self.hover(path[0])
+        self._send("MouseButtonPress", path[0], held=True)
+        for at in path[1:]:
+            self._send("MouseMove", at, held=True)
+            wait(40)
+        if release:
+            self.release(path[-1])
+
+    def release(self, at: "np.ndarray") -> None:
+        self._send("MouseButtonRelease", at, held=False)
+        wait(40)
+
+    def photograph(self) -> Image.Image:
+        """Return the middle of the canvas."""
+        from napari_camelyon.widgets.slide_layer import slides_are_sharp
+
+        until(lambda: slides_are_sharp(self._viewer))
+        whole = Image.fromarray(self._viewer.screenshot(canvas_only=True, flash=False)[..., :3])
+        width, height = whole.size
+        side = min(width, height) - 120
+        box = ((width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2)
+        return whole.crop(box).resize((360, 360), Image.Resampling.LANCZOS)
+
+    def _send(self, kind: str, at: "np.ndarray", *, held: bool) -> None:
+        import numpy as np
+        from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        from napari_camelyon.widgets.napari_compat import camera
+
+        view = camera(self._viewer)
+        row, column = (np.array(self.world(at)) - np.array(view.center[-2:])) * view.zoom
+        place = QPoint(
+            round(self.canvas.width() / 2 + column), round(self.canvas.height() / 2 + row)
+        )
+        none, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+        event = QMouseEvent(
+            getattr(QEvent.Type, kind),
+            QPointF(place),
+            QPointF(self.canvas.mapToGlobal(place)),
+            none if kind == "MouseMove" else left,
+            left if held else none,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self.canvas, event)
 
 
 def compare(viewer: "Viewer", slides: list[Path], name: str, out: Path) -> None:
