@@ -380,3 +380,11 @@ def test_ndpa_without_the_slide_or_in_other_units_says_what_to_do(tmp_path):
     (tmp_path / "a.xml").write_text(inches)
     with pytest.raises(AnnotationError, match="inches"):
         annotations.read(tmp_path / "a.xml", frame=FRAME)
+
+
+def test_a_hole_comes_back_to_its_own_region_where_others_lie_over_it():
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
+    large = annotations.make_annotation("polygon", square * 90, holes=[square * 5 + 20], name="l")
+    small = annotations.make_annotation("polygon", square * 50, name="s")
+    after = read(imagescope_bytes(annotations.AnnotationSet((small, large))))
+    assert {a.name: len(a.holes) for a in after} == {"l": 1, "s": 0}

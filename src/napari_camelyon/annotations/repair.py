@@ -45,7 +45,7 @@ REPAIRS = {
     "crossings stay exactly where they are. A spline becomes the polygon that is seen, and what "
     "encloses nothing a line.",
     "outside-slide": "Cut off what lies outside the slide, and remove the annotation if all of it "
-    "does. A spline becomes the polygon that is seen.",
+    "does. A spline becomes the polygon that is seen; points without a number go.",
     "duplicate": "Remove this annotation and keep the first of the same outline and group.",
     "unknown-group": "Define the group.",
     "duplicate-group": "Keep the first definition of the group and remove the others.",
@@ -273,14 +273,18 @@ def _clipped(annotation: Annotation, slide_size_px: tuple[int, int]) -> Annotati
         points = _drawn_points(annotation)
         clipped = shapely.intersection(region, slide, grid_size=PRECISION_PX)
         return _of_region(annotation, clipped, points[within(points)])
-    points = annotation.points[within(annotation.points)]
-    if annotation.kind in POINT_KINDS or len(annotation.points) < 2:
-        return replace(annotation, points=points) if len(points) else None
     finite = [ring[np.isfinite(ring).all(axis=1)] for ring in _rings(annotation)]
-    lines = [shapely.intersection(shapely.LineString(ring), slide) for ring in finite]
+    drawn = [shapely.LineString(ring) for ring in finite if len(ring) > 1]
+    if annotation.kind in POINT_KINDS or not drawn:
+        points = annotation.points[within(annotation.points)]
+        return replace(annotation, points=points) if len(points) else None
+    lines = [shapely.intersection(line, slide) for line in drawn]
     pieces = [piece for line in lines for piece in shapely.get_parts(line)]
+    # Where a line meets the edge is computed, and may lie beside it by the last digit.
     parts = [
-        Part(shapely.get_coordinates(piece)) for piece in pieces if piece.geom_type == "LineString"
+        Part(shapely.get_coordinates(piece).clip((0, 0), slide_size_px))
+        for piece in pieces
+        if piece.geom_type == "LineString"
     ]
     return _of_parts(annotation, parts) if parts else None
 
