@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 from napari_camelyon import annotations
 from napari_camelyon.errors import AnnotationError, ResultError
 from napari_camelyon.files import file_sha256
+from napari_camelyon.geometry import layer_to_slide
 
 MPP = (0.25, 0.5)
 
@@ -57,7 +58,9 @@ def test_a_set_agrees_with_itself_whatever_its_outlines_look_like(members):
     regions = [one for one in members if not annotations.region_of(one).is_empty]
     assert len(comparison.pairs) == len(regions) == comparison.first_count
     assert sum(pair.dice for pair in comparison.pairs) == pytest.approx(len(regions))
-    assert all(pair.hausdorff_um == pair.mean_distance_um == 0 for pair in comparison.pairs)
+    # Two outlines of one region may be paired crosswise.
+    assert all(pair.hausdorff_um == pytest.approx(0, abs=1e-6) for pair in comparison.pairs)
+    assert all(pair.mean_distance_um == pytest.approx(0, abs=1e-6) for pair in comparison.pairs)
     assert comparison.only_in_first == comparison.only_in_second == ()
     assert comparison.regroupings == ()
     assert annotations.differences(comparison) == ()
@@ -206,6 +209,8 @@ def test_one_region_drawn_as_several_is_said_so(swapped):
     (difference,) = annotations.differences(comparison)
     assert difference.kind == ("merged" if swapped else "split")
     assert len(difference.first) + len(difference.second) == 4
+    said = "3 regions of A are one region of B" if swapped else "One region of A is 3 regions of B"
+    assert difference.sentence.startswith(said)
     covered = 2 * 95 * 100 + 90 * 90
     assert difference.dice == pytest.approx(2 * covered / (covered + 300 * 100))
     assert comparison.only_in_first == comparison.only_in_second == ()
@@ -251,6 +256,17 @@ def test_real_files_agree_with_themselves_and_notice_what_was_moved(shared_data)
     second = annotations.replace_annotation(first, replace(moved, points=moved.points + 1e5))
     comparison = annotations.compare(first, second, (0.25, 0.25))
     assert sorted(kinds(comparison)) == ["only in A", "only in B"]
+
+
+def test_the_outlines_of_a_region_are_closed_paths_and_marks_have_none():
+    with_hole = annotations.annotation_from_region(
+        shapely.box(0, 0, 10, 10) - shapely.box(2, 2, 4, 4), group="Tumor"
+    )
+    outer, hole = annotations.closed_paths(with_hole)
+    for path, corners in ((outer, {(0, 0), (10, 10)}), (hole, {(2, 2), (4, 4)})):
+        assert (path[0] == path[-1]).all()
+        assert corners < set(map(tuple, layer_to_slide(path)))
+    assert annotations.closed_paths(annotations.make_annotation("dot", [(1, 1)])) == []
 
 
 # --- adjudicating ------------------------------------------------------------------------------

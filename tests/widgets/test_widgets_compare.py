@@ -332,3 +332,9 @@ def test_another_pixel_size_asks_for_a_new_comparison(docked, compare_dock, comp
     assert compare_dock.adjudication is None
     assert compare_dock.compare_button.isVisible()
     assert all(len(layer.data) == 0 for layer in layers_by_side(viewer).values())
+
+
+def test_the_window_can_be_closed_while_files_are_compared(docked, compare_dock, compared, qtbot):
+    compare_dock.compare()
+    docked[0].close()
+    qtbot.wait(50)  # what the thread sends back arrives, and is nobody's any more

@@ -356,7 +356,8 @@ def _overlaps(ours: Sequence[ComparedRegion], theirs: Sequence[ComparedRegion]) 
     here, there = shapely.STRtree(others).query(shapes, predicate="intersects")
     common = shapely.intersection(shapes[here], others[there], grid_size=PRECISION_PX)
     found = zip(here.tolist(), there.tolist(), shapely.area(common).tolist(), strict=True)
-    return {(i, j): shared for i, j, shared in found if shared > 0}
+    # In order, so that of two that are equally good the first one is taken every time.
+    return {(i, j): shared for i, j, shared in sorted(found) if shared > 0}
 
 
 def _correspondence(

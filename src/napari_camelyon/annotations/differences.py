@@ -149,10 +149,9 @@ def _sentence(match: Match, kind: DifferenceKind) -> str:
         return f"The outlines differ: {agreement}"
     if kind == "group":
         return f"A calls this {_called(match.first[0])}, B {_called(match.second[0])}. {agreement}"
-    return (
-        f"{_regions(len(match.first))} of A {'is' if len(match.first) == 1 else 'are'} "
-        f"{_regions(len(match.second))} of B. Together: {agreement}"
-    )
+    ours, theirs = _regions(len(match.first)).capitalize(), _regions(len(match.second))
+    are = "is" if len(match.first) == 1 else "are"
+    return f"{ours} of A {are} {theirs} of B. Together: {agreement}"
 
 
 def _extent(
@@ -184,7 +183,7 @@ def _called(region: ComparedRegion) -> str:
 
 
 def _regions(count: int) -> str:
-    return "One region" if count == 1 else f"{count:,} regions"
+    return "one region" if count == 1 else f"{count:,} regions"
 
 
 def _area(mm2: float) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, QSize, Qt, QThreadPool
 from qtpy.QtGui import QKeySequence, QPaintEvent, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -47,6 +47,7 @@ from napari_camelyon.errors import CamelyonError
 from napari_camelyon.geometry import Mpp
 from napari_camelyon.widgets.background import in_thread
 from napari_camelyon.widgets.compare_layers import COLOURS, clear_difference, draw_difference
+from napari_camelyon.widgets.napari_compat import main_window
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.style import chip, disclaimer, note
 
@@ -89,6 +90,7 @@ class CompareDock(QWidget):
         self._build()
         self._view.shown_changed.connect(self._show_slide)
         self._view.nodes_changed.connect(self._show_slide)
+        main_window(self._view.viewer).installEventFilter(self)
         self._show_slide()
 
     # -- what a person does ---------------------------------------------------------------------
@@ -225,6 +227,13 @@ class CompareDock(QWidget):
     def _chosen(self) -> tuple[Path, Path] | None:
         first, second = (self.file_boxes[side].currentData() for side in "AB")
         return (Path(first).absolute(), Path(second).absolute()) if first and second else None
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Let no thread outlive the window."""
+        if event.type() == QEvent.Type.Close:
+            self._comparing = None
+            QThreadPool.globalInstance().waitForDone(10_000)
+        return super().eventFilter(watched, event)
 
     # -- how it looks ---------------------------------------------------------------------------
 
@@ -426,6 +435,8 @@ class CompareDock(QWidget):
 
     def _on_compared(self, result: tuple[str, Adjudication | CamelyonError]) -> None:
         name, found = result
+        if self._comparing is None:  # the window was closed
+            return
         self._comparing = None
         if isinstance(found, CamelyonError):
             show_error(str(found))
