@@ -69,7 +69,7 @@ def boundary_distance(first: Any, second: Any, mpp: Mpp) -> BoundaryDistance:
 
 
 def boundary_distances(pairs: Sequence[tuple[Any, Any]], mpp: Mpp) -> list[BoundaryDistance]:
-    """Return the `boundary_distance` of each of many pairs, several times as fast."""
+    """Return the `boundary_distance` of each of many pairs, about twice as fast as one by one."""
     differing = [k for k, (first, second) in enumerate(pairs) if not _same(first, second)]
     found = [BoundaryDistance(0.0, 0.0)] * len(pairs)
     corners = shapely.get_num_coordinates(np.array([pairs[k] for k in differing], dtype=object))
@@ -198,7 +198,7 @@ def _one_way(side: _Side, other: _Side, count: int) -> _OneWay:
         return np.where(nearer, to_after, to_before), np.where(nearer, after, before)
 
     def nearest(points: _Um) -> tuple[_Um, NDArray[np.int64]]:
-        """Return the distance to the nearest edge, and which: many times as slow."""
+        """Return the distance to the nearest edge of all, and which; slower, so for few points."""
         found, distance_um = tree.query_nearest(
             shapely.points(points), return_distance=True, all_matches=False
         )
