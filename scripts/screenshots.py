@@ -92,7 +92,7 @@ def walk(seed: int, out: Path) -> None:
         sys.exit("The pictures show a run that failed: " + " ".join(problems))
 
 
-def annotate(
+def annotate(  # noqa: PLR0915
     viewer: "Viewer", view: "PatientView", slides: list[Path], name: str, out: Path
 ) -> None:
     """Take each tool in hand over a copy of an outline, and a picture in the middle of its use."""
@@ -110,7 +110,7 @@ def annotate(
     for layer in list(viewer.layers)[1:]:
         layer.visible = False
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copy(outline, folder))
+        copy = Path(shutil.copy(outline, Path(folder) / "metastasis.xml"))
         open_paths(viewer, [copy])
         viewer.layers.selection.active = viewer.layers[-1]
         editor = dock.editor
@@ -140,37 +140,40 @@ def annotate(
             edge + 0.12 * size * (np.cos(a) * inwards + np.sin(a) * side)
             for a in np.linspace(0, 5.5, 30)
         ]
-        across = [edge + t * size * inwards for t in np.linspace(-0.1, 0.5, 12)]
+        across = [edge + t * size * inwards for t in np.linspace(-0.1, 1.2, 12)]
         along = [
-            edge - 0.05 * size * inwards + t * size * side for t in np.linspace(-0.15, 0.15, 9)
+            np.array(region.exterior.interpolate(share, normalized=True).coords[0])
+            for share in np.linspace(0.07, 0.13, 9)
         ]
         inside = [point + 0.25 * size * inwards for point in round_ring]
         look(edge + 0.12 * size * inwards, 0.75 * size)
         first = one.points[np.argmin(np.hypot(*(one.points - edge).T))]
-        for tool, path in {
+        dock.tools.wand_tolerance = 12.0
+        strokes = {
             "select": [first, first - 0.03 * size * inwards, first - 0.06 * size * inwards],
-            "polygon": [],
-            "freehand": [point - 0.22 * size * inwards for point in round_ring],
+            "freehand": inside,
             "brush": along,
             "eraser": along,
-            "wand": [],
             "hole": inside,
             "split": across,
-        }.items():
-            editor.select([] if tool in ("polygon", "freehand") else [one.id])
+        }
+        for tool in dock.tool_buttons:
+            editor.select([] if tool in ("polygon", "freehand", "wand") else [one.id])
             dock.take_tool(tool)
             if tool == "polygon":
-                for point in round_ring[::5]:
-                    hand.drag([point - 0.22 * size * inwards])
-                hand.hover(round_ring[-1] - 0.22 * size * inwards)
+                for point in inside[::5]:
+                    hand.drag([point])
+                hand.hover(inside[-1])
             elif tool == "wand":
-                hand.drag([edge - 0.1 * size * inwards])
+                look(middle, 0.75 * size)
+                hand.drag([middle])
             else:
-                hand.drag(path, release=False)
+                hand.drag(strokes[tool], release=False)
             wait(300)
             hand.photograph().save(out / f"tool-{tool}.webp", quality=85, method=6)
-            if path:
-                hand.release(path[-1])
+            look(edge + 0.12 * size * inwards, 0.75 * size)
+            if tool in strokes:
+                hand.release(strokes[tool][-1])
             while editor.history.done:
                 editor.undo()
             dock.tools.cancel()

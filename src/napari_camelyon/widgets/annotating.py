@@ -22,6 +22,9 @@ from napari_camelyon.widgets.outline_display import OutlineDisplay
 
 __all__ = ["edit_annotations", "tools_of"]
 
+_WAND_BLUR_PX = 4.0
+"""Nuclei are not tissue of another colour: they are blurred away, as far as the zoom shows them."""
+_WAND_HOLE_PX = 600
 _MOST_WAND_PIXELS = 16_000_000
 """More than any screen has, if levels are at most four times apart."""
 
@@ -142,7 +145,10 @@ def _same_colour(
         level,
         on_damage=lambda _damage: None,
     )
-    region = wand_region(pixels, (int(row - top), int(column - left)), tolerance)
+    seed = int(row - top), int(column - left)
+    region = wand_region(
+        pixels, seed, tolerance, blur_px=_WAND_BLUR_PX, smallest_hole_px=_WAND_HOLE_PX
+    )
     return shapely.transform(
         region, lambda points_xy: level_to_slide(points_xy + corner, downsample)
     )

@@ -41,7 +41,7 @@ from napari_camelyon.annotations.vertices import (
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.geometry import layer_to_slide
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor
-from napari_camelyon.widgets.napari_compat import camera
+from napari_camelyon.widgets.napari_compat import bare_brush_circle, camera
 from napari_camelyon.widgets.outline_display import OutlineDisplay
 
 __all__ = ["TOOLS", "AnnotationTools", "Tool"]
@@ -167,6 +167,7 @@ class AnnotationTools:
         layer.mouse_wheel_callbacks.append(self._on_wheel)
         layer.mouse_double_click_callbacks.append(self._on_double_click)
         self._bind_keys()
+        bare_brush_circle(viewer)
         self._camera.events.zoom.connect(self._show_radius)
         editor.selection_changed.connect(self._forget_hover)
         editor.changed.connect(self._forget_hover)

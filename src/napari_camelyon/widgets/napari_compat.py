@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_camelyon.slides import SlideStream
 
 __all__ = [
+    "bare_brush_circle",
     "calm_activity_indicator",
     "camera",
     "canvas_size_px",
@@ -96,6 +97,11 @@ def calm_activity_indicator(viewer: Viewer) -> None:
         movie = label.movie()
         if movie is not None:
             movie.setSpeed(15)
+
+
+def bare_brush_circle(viewer: Viewer) -> None:
+    """Take away the square that napari 0.9 draws in the middle of its brush circle."""
+    viewer.canvas.overlays._brush_circle.box = False
 
 
 def load_what_layers_need() -> None:

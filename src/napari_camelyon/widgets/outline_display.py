@@ -215,14 +215,15 @@ class OutlineDisplay:
             points = np.concatenate([ring for _, _, ring in rings(annotation)] or [in_view])
             inside = (points >= (left, top)).all(axis=1) & (points <= (right, bottom)).all(axis=1)
             in_view = points[inside]
-        if 0 < len(in_view) <= 10 * _MOST_VERTICES:
-            # One of those that would cover each other; all can be dragged.
-            cells = np.floor(in_view / (VERTEX_SCREEN_PX * self._screen_px()))
-            in_view = in_view[np.unique(cells, axis=0, return_index=True)[1]]
-        if 0 < len(in_view) <= _MOST_VERTICES:
+        if 0 < len(in_view) <= _MOST_VERTICES and self._are_apart(in_view):
             self._set_marks("vertices", in_view, "#ffffff", VERTEX_SCREEN_PX)
         else:
             self._marks_hidden("vertices")
+
+    def _are_apart(self, vertices: Points) -> bool:
+        """Whether marks of vertices leave something to be seen of the line between them."""
+        steps = np.hypot(*np.diff(vertices, axis=0).T) / self._screen_px()
+        return len(steps) == 0 or float(np.median(steps)) > 1.5 * VERTEX_SCREEN_PX
 
     def _draw_dots(self, hidden: Collection[str | None]) -> None:
         dots = [
