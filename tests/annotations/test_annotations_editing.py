@@ -155,9 +155,13 @@ def test_unite_subtract_and_intersect_are_what_shapely_says(made):
             crossings = shapely.union_all([r.boundary for r in regions])
             corners = shapely.points(points_of(edited))
             assert (shapely.distance(corners, crossings) < 1e-4).all()
-            # Every corner of any outline that is on the new border is there bit for bit.
+            # Every corner of any outline that is on the new border is there bit for bit; of two
+            # that only the last digits tell apart, one is.
             at = shapely.distance(shapely.points(points), corners_of(edited)) < 1e-5
-            assert bits(points[at]) <= bits(points_of(edited))
+            new = bits(points_of(edited))
+            for corner in points[at]:
+                twins = points[np.hypot(*(points - corner).T) < 2e-5]
+                assert bits(twins) & new
 
 
 @given(polygons(), PLACES, PLACES)

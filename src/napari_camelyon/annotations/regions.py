@@ -131,7 +131,8 @@ def ring_region(ring: Points) -> Any:
     # this one: it loses parts of rings that run along themselves. So the ring is cut up at its
     # crossings and every face asked how often the ring winds around it.
     line = shapely.LineString(np.concatenate([ring, ring[:1]]))
-    pieces = shapely.unary_union(line, grid_size=PRECISION_PX)
+    with np.errstate(all="ignore"):  # GEOS divides by numbers near the smallest ones, harmlessly
+        pieces = shapely.unary_union(line, grid_size=PRECISION_PX)
     faces = shapely.get_parts(shapely.polygonize([pieces]))
     inside = shapely.get_coordinates(shapely.point_on_surface(faces))
     return merge(faces[winding_numbers(ring, inside) != 0])

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from napari_camelyon.annotations.editing import union
 from napari_camelyon.annotations.model import Points, make_annotation
-from napari_camelyon.annotations.regions import ring_region
+from napari_camelyon.annotations.regions import merge, ring_region
 from napari_camelyon.annotations.snapping import original_of, parts_like
 
 __all__ = ["extend_stroke", "freehand_ring", "stroke_region"]
@@ -37,13 +37,18 @@ def stroke_region(points: ArrayLike, radius_px: float) -> Any:
     path = path[np.isfinite(path).all(axis=1)]
     if not len(path) or not radius_px > 0:
         return shapely.Polygon()
-    if (path == path[0]).all():
-        centre = shapely.Point(path[0])
-        return shapely.buffer(centre, radius_px, quad_segs=_QUADRANT_CORNERS)
     line = shapely.simplify(
-        shapely.LineString(path), _PATH_TOLERANCE * radius_px, preserve_topology=False
+        shapely.LineString(np.concatenate([path, path[-1:]])),
+        _PATH_TOLERANCE * radius_px,
+        preserve_topology=False,
     )
-    return shapely.buffer(line, radius_px, quad_segs=_QUADRANT_CORNERS)
+    # Piece by piece: the buffer of a line that turns back on itself loses area in GEOS 3.14.
+    ends = shapely.get_coordinates(line)
+    ends = ends[np.append(True, (ends[1:] != ends[:-1]).any(axis=1))]
+    if len(ends) < 2:
+        return shapely.buffer(shapely.Point(path[0]), radius_px, quad_segs=_QUADRANT_CORNERS)
+    pieces = shapely.linestrings(np.stack([ends[:-1], ends[1:]], axis=1))
+    return merge(shapely.buffer(pieces, radius_px, quad_segs=_QUADRANT_CORNERS))
 
 
 def extend_stroke(stroke: Any, points: ArrayLike, radius_px: float) -> Any:
