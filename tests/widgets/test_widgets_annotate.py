@@ -430,6 +430,23 @@ def test_saving_writes_what_changed_and_nothing_else(desk):
     assert desk.xml.read_text() == before
 
 
+def test_no_journal_stays_after_saving_and_one_begun_later_tells_the_whole_story(desk):
+    def journals():
+        return [path for path in desk.xml.parent.iterdir() if path.suffix == ".journal"]
+
+    desk.hand.click((810, 810))
+    desk.hand.click((760, 760), CONTROL)
+    assert journals()
+    desk.save()
+    assert not journals()
+    desk.undo_button.click()
+    assert journals()
+    began_with, history = annotations.recover(desk.xml)
+    assert (history.now.annotations[1].points == SMALL).all()
+    assert (history.saved.annotations[1].points == SMALL[1:]).all()
+    assert len(began_with) == 2
+
+
 def test_an_older_version_comes_back_as_an_edit(desk):
     before = desk.xml.read_bytes()
     desk.hand.click((810, 810))

@@ -10,7 +10,14 @@ import shapely
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 
-from napari_camelyon.annotations import AnnotationSet, History, find_unsaved, recover
+from napari_camelyon.annotations import (
+    AnnotationSet,
+    History,
+    discard_journal,
+    find_unsaved,
+    is_saved,
+    recover,
+)
 from napari_camelyon.annotations.drawing import Bounds
 from napari_camelyon.annotations.wand import wand_region
 from napari_camelyon.errors import AnnotationError
@@ -90,6 +97,9 @@ def _with_unsaved(
             )
             return annotation_set, None
         began_with, history = recover(path)
+        if is_saved(history):  # all was undone
+            discard_journal(path)
+            return annotation_set, None
     except AnnotationError as error:
         show_warning(str(error))
         return annotation_set, None

@@ -98,6 +98,7 @@ class AnnotationEditor:
         self.draw_group: str | None = names[0] if names else None
         self._on_disk = None if source is None else source.raw
         self._journal: Journal | None = None
+        self._way_to_saved: tuple[Change, ...] = ()
         if self.path is not None and recovered is None:
             self._journal = Journal(self.path, annotation_set)
         elif self.path is not None:
@@ -250,18 +251,23 @@ class AnnotationEditor:
             return
         update_outlines(self.outlines, self.now)
         self.layer.metadata["napari_camelyon"]["annotation_set"] = self.now
-        self._record([change])
+        self._record(change)
         gone = [key for key in self.selected if key not in self.outlines.annotations]
         if gone:
             self.select(key for key in self.selected if key not in gone)
         self.changed.emit(change)
 
-    def _record(self, changes: Iterable[Change]) -> None:
-        if self._journal is None:
+    def _record(self, change: Change) -> None:
+        journal = self._journal
+        if journal is None:
             return
         try:
-            for change in changes:
-                record(self._journal, change)
+            if not journal.begun:  # it tells the whole story, so that undo works after a crash too
+                for earlier in self._way_to_saved:
+                    record(journal, earlier)
+                if self._on_disk is not None:
+                    note_saved(journal, self._on_disk)
+            record(journal, change)
         except FileWriteError as error:
             if not self._warned:  # once is enough: it will be so for every edit
                 show_warning(str(error))
@@ -271,7 +277,7 @@ class AnnotationEditor:
 
     def keep_at(self, path: Path) -> None:
         """Say where the set is to be saved, so that edits are kept safe beside it from now on."""
-        self._move_journal(path)
+        self._begin_journal(path)
 
     def warn_if_read_only(self) -> None:
         """Say, before work is done in vain, if the file cannot be written."""
@@ -301,20 +307,17 @@ class AnnotationEditor:
         elsewhere = target != self.path
         self._on_disk = save(self.now, target, expected=self._on_disk, anyway=anyway or elsewhere)
         mark_saved(self.history)
-        if elsewhere or self._journal is None:
-            self._move_journal(target)
-        if self._journal is not None:
-            note_saved(self._journal, self._on_disk)
+        self._begin_journal(target)
         self.layer.name = _title(self.layer.metadata["napari_camelyon"]["slide"], target)
         self.saved.emit()
 
-    def _move_journal(self, target: Path) -> None:
-        # The journal of the other file tells the whole story too, for undo after a crash.
+    def _begin_journal(self, file: Path) -> None:
+        """Keep edits safe beside a file that holds the set as it is; nothing is written yet."""
         if self._journal is not None:
             end_journal(self._journal, keep=False)
-        self.path = target
-        self._journal = Journal(target, self._began_with)
-        self._record(self.history.done)
+        self.path = file
+        self._journal = Journal(file, self._began_with)
+        self._way_to_saved = tuple(self.history.done)
 
     def close(self, *, keep_journal: bool = False) -> None:
         """Let go of the files. What is not saved stays in the journal only if that is wanted."""
