@@ -160,6 +160,7 @@ def _print(
 
 def _viewer() -> napari.Viewer:
     viewer = napari.Viewer()
+    Shapes(ndim=2)  # with the first one napari loads pandas and units, whoever makes it
     viewer.window.resize(1100, 700)
     end = time.perf_counter() + 0.5
     while time.perf_counter() < end:

@@ -277,7 +277,10 @@ def test_the_wand_takes_what_is_of_one_colour(desk):
     desk.hand.press(Qt.Key.Key_W)
     desk.hand.click((512, 512))
     mark = shapely.box(384, 384, 640, 640)
-    assert region_of(desk.editor.current).symmetric_difference(mark).area < 0.04 * mark.area
+    drawn = region_of(desk.editor.current)
+    # The wand blurs by 4 screen pixels of 2 µm, so that it stops a little before a sharp edge.
+    assert mark.buffer(1).covers(drawn)
+    assert drawn.covers(mark.buffer(-8))
     assert labels(desk) == ["wand"]
     assert undone(desk)
 
