@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import shapely
 
-from napari_camelyon.annotations.meaning import area_mm2, greatest_diameter_um
+from napari_camelyon.annotations.meaning import area_mm2, greatest_diameter_um, perimeter_mm
 from napari_camelyon.annotations.model import AREA_KINDS, Annotation
 from napari_camelyon.annotations.regions import outline, region_of
-from napari_camelyon.geometry import Mpp, slide_to_um
+from napari_camelyon.geometry import Mpp
 
 __all__ = ["Measures", "measure"]
 
@@ -46,9 +46,6 @@ def measure(annotation: Annotation, mpp: Mpp) -> Measures:
     else:
         points = outline(annotation)
         drawn = shapely.LineString(points) if len(points) > 1 else shapely.MultiPoint(points)
-    in_um = shapely.transform(drawn, lambda points: slide_to_um(points, mpp))
     return Measures(
-        area_mm2(drawn, mpp),
-        float(in_um.length) / 1000,
-        greatest_diameter_um(drawn, mpp) / 1000,
+        area_mm2(drawn, mpp), perimeter_mm(drawn, mpp), greatest_diameter_um(drawn, mpp) / 1000
     )
