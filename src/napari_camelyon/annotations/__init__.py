@@ -105,6 +105,7 @@ from napari_camelyon.annotations.meaning import (
 )
 from napari_camelyon.annotations.model import (
     AREA_KINDS,
+    ASAP_DEFAULT_COLOUR,
     FARTHEST_PX,
     POINT_KINDS,
     Annotation,
@@ -188,6 +189,7 @@ from napari_camelyon.annotations.wand import (
 
 __all__ = [
     "AREA_KINDS",
+    "ASAP_DEFAULT_COLOUR",
     "CAMELYON16",
     "CAMELYON17",
     "FARTHEST_PX",

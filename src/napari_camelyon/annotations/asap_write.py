@@ -22,6 +22,7 @@ from napari_camelyon.annotations.asap_scan import (
     scan,
 )
 from napari_camelyon.annotations.model import (
+    ASAP_DEFAULT_COLOUR,
     ODD_ORDER,
     ODD_TYPE,
     Annotation,
@@ -46,7 +47,6 @@ from napari_camelyon.annotations.xml_text import Text, decode, encode
 __all__ = ["asap_bytes"]
 
 _XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_DEFAULT_COLOUR = "#F4FA58"  # ASAP's own (annotation/Annotation.cpp)
 _EMPTY_FILE = (
     b'<?xml version="1.0"?>\n<ASAP_Annotations>\n\t<Annotations>\n\t</Annotations>\n'
     b"\t<AnnotationGroups>\n\t</AnnotationGroups>\n</ASAP_Annotations>\n"
@@ -182,7 +182,7 @@ def _changed_annotation(
     if annotation.group != original.group:
         values["PartOfGroup"] = annotation.group or "None"
     if annotation.colour != original.colour:
-        values["Color"] = annotation.colour or _DEFAULT_COLOUR
+        values["Color"] = annotation.colour or ASAP_DEFAULT_COLOUR
     had, has = _extra_attributes(original), _extra_attributes(annotation)
     values |= {key: has.get(key) for key in {**had, **has} if had.get(key) != has.get(key)}
 
@@ -257,7 +257,7 @@ def _new_annotation(annotation: Annotation, style: _Style) -> bytes:
         "Name": annotation.name,
         "Type": TYPE_OF_KIND[annotation.kind],
         "PartOfGroup": annotation.group or "None",
-        "Color": annotation.colour or _DEFAULT_COLOUR,
+        "Color": annotation.colour or ASAP_DEFAULT_COLOUR,
         **_extra_attributes(annotation),
     }
     return (
@@ -346,7 +346,7 @@ def _group_attributes(original: Group, group: Group) -> dict[str, str]:
     if group.parent != original.parent:
         values["PartOfGroup"] = group.parent or "None"
     if group.colour != original.colour:
-        values["Color"] = group.colour or _DEFAULT_COLOUR
+        values["Color"] = group.colour or ASAP_DEFAULT_COLOUR
     return values
 
 
@@ -354,7 +354,7 @@ def _new_group(group: Group, style: _Style) -> bytes:
     attributes = {
         "Name": group.name,
         "PartOfGroup": group.parent or "None",
-        "Color": group.colour or _DEFAULT_COLOUR,
+        "Color": group.colour or ASAP_DEFAULT_COLOUR,
     }
     inner = style.coordinates + b"<Attributes />"
     if group.attributes:

@@ -46,7 +46,7 @@ def check(
         In the order of the annotations, those of groups at the end; at most one a code and
         annotation.
     """
-    rings = [_rings(annotation) for annotation in annotation_set]
+    rings = [annotation.rings for annotation in annotation_set]
     sound = _are_sound(rings)
     same = _same_outlines(annotation_set.annotations, rings)
     problems: list[Problem] = []
@@ -60,12 +60,6 @@ def check(
         if number in same:
             problems += _twice(annotation, annotation_set.annotations[same[number]])
     return (*problems, *_groups(annotation_set))
-
-
-def _rings(annotation: Annotation) -> list[Points]:
-    if not annotation.holes and not annotation.more_parts:
-        return [annotation.points]
-    return [ring for part in annotation.parts for ring in (part.points, *part.holes)]
 
 
 def _are_sound(rings: Sequence[Sequence[Points]]) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from napari_camelyon.annotations.model import (
     Annotation,
     Part,
     make_annotation,
+    with_parts,
 )
 from napari_camelyon.annotations.regions import PRECISION_PX, cut, merge, region_of
 from napari_camelyon.annotations.snapping import Original, original_of, parts_like
@@ -85,7 +86,7 @@ def with_region(annotation: Annotation, region: Any) -> Annotation | None:
         the same bits as that, and rings that remain start and run as they did. None if the region
         is empty.
     """
-    return _with_parts(annotation, parts_like(original_of([annotation]), region))
+    return _polygon_of(annotation, parts_like(original_of([annotation]), region))
 
 
 def add_region(annotation: Annotation, region: Any) -> Annotation:
@@ -131,7 +132,7 @@ def unite(annotations: Sequence[Annotation]) -> Annotation:
     if len(annotations) == 1:
         return first
     region = union([region_to_edit(annotation) for annotation in annotations])
-    united = _with_parts(first, parts_like(original_of(annotations), region))
+    united = _polygon_of(first, parts_like(original_of(annotations), region))
     if united is None:
         raise AnnotationError("None of these outlines encloses a region; draw them anew.")
     return united
@@ -152,7 +153,7 @@ def subtract(annotation: Annotation, others: Sequence[Annotation]) -> Annotation
     if not taken:
         return annotation
     kept = original_of([annotation, *others])
-    return _with_parts(annotation, parts_like(kept, cut(own, taken)))
+    return _polygon_of(annotation, parts_like(kept, cut(own, taken)))
 
 
 def intersect(annotations: Sequence[Annotation]) -> Annotation | None:
@@ -171,7 +172,7 @@ def intersect(annotations: Sequence[Annotation]) -> Annotation | None:
         return first
     for other in others:
         region = merge([shapely.intersection(region, other, grid_size=PRECISION_PX)])
-    return _with_parts(first, parts_like(original_of(annotations), region))
+    return _polygon_of(first, parts_like(original_of(annotations), region))
 
 
 def split(annotation: Annotation, line: ArrayLike) -> list[Annotation]:
@@ -213,7 +214,7 @@ def split(annotation: Annotation, line: ArrayLike) -> list[Annotation]:
         return [annotation]
     pieces.sort(key=lambda piece: -piece.area)
     kept = original_of([annotation])
-    first = _with_parts(annotation, parts_like(kept, pieces[0])) or annotation
+    first = _polygon_of(annotation, parts_like(kept, pieces[0])) or annotation
     if whole:
         rest = parts_like(kept, shapely.MultiPolygon(whole))
         first = replace(first, more_parts=(*first.more_parts, *rest))
@@ -294,14 +295,5 @@ def _first(annotations: Sequence[Annotation]) -> Annotation:
     return annotations[0]
 
 
-def _with_parts(annotation: Annotation, parts: Sequence[Part]) -> Annotation | None:
-    if not parts:
-        return None
-    first, *others = parts
-    return replace(
-        annotation,
-        kind="polygon",
-        points=first.points,
-        holes=first.holes,
-        more_parts=tuple(others),
-    )
+def _polygon_of(annotation: Annotation, parts: Sequence[Part]) -> Annotation | None:
+    return with_parts(replace(annotation, kind="polygon"), parts) if parts else None

@@ -19,6 +19,7 @@ from napari_camelyon.annotations.checks import check
 from napari_camelyon.annotations.curves import spline_outline
 from napari_camelyon.annotations.model import (
     AREA_KINDS,
+    ASAP_DEFAULT_COLOUR,
     POINT_KINDS,
     Annotation,
     AnnotationSet,
@@ -47,7 +48,6 @@ _KNOWN_PROPERTIES = frozenset({"name", "classification", "color", "colorRGB", _O
 _KNOWN_MEMBERS = frozenset({"type", "id", "geometry", "properties"})
 _READ_EXTRA = frozenset({"geometry", "members", "properties"})
 """What reading keeps in ``Annotation.extra``; other entries come from other formats."""
-_ASAP_DEFAULT_COLOUR = "#f4fa58"
 
 
 def read_geojson(path: Path, raw: bytes) -> AnnotationSet:
@@ -361,7 +361,7 @@ def _feature(annotation: Annotation, groups: Mapping[str, Group]) -> dict[str, A
         colour = groups[annotation.group].colour if annotation.group in groups else None
         properties["classification"] = {"name": annotation.group} | _rgb(colour)
     # QuPath paints an object's own colour over that of its class; ASAP's default means "none".
-    if (annotation.colour or "").lower() != _ASAP_DEFAULT_COLOUR:
+    if (annotation.colour or "").lower() != ASAP_DEFAULT_COLOUR.lower():
         properties |= _rgb(annotation.colour)
     geometry, implied = _written_geometry(annotation)
     if annotation.kind == "spline":

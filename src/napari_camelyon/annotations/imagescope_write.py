@@ -27,6 +27,7 @@ from napari_camelyon.annotations.imagescope_scan import (
 )
 from napari_camelyon.annotations.model import (
     AREA_KINDS,
+    ASAP_DEFAULT_COLOUR,
     POINT_KINDS,
     Annotation,
     AnnotationSet,
@@ -52,7 +53,6 @@ from napari_camelyon.geometry import Mpp, mean_mpp
 __all__ = ["imagescope_bytes"]
 
 _DEFAULT_COLOUR = "#00ff00"  # ImageScope's own: LineColor="65280"
-_ASAP_DEFAULT_COLOUR = "#f4fa58"  # in ASAP it means that none was chosen
 
 _LAYER = {
     "ReadOnly": "0",
@@ -389,7 +389,7 @@ def _area_type(annotation: Annotation, outer: Points) -> tuple[str, Points]:
 
 
 def _drawn(colour: str | None) -> str | None:
-    if colour is None or colour.lower() == _ASAP_DEFAULT_COLOUR:
+    if colour is None or colour.lower() == ASAP_DEFAULT_COLOUR.lower():
         return None
     try:
         number = int(colour.removeprefix("#"), 16)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ import numpy as np
 from napari_camelyon.annotations.formats import parse
 from napari_camelyon.annotations.history import Change, History, apply_change
 from napari_camelyon.annotations.model import Annotation, AnnotationSet, Group, Part, Points
+from napari_camelyon.annotations.vertices import rings
 from napari_camelyon.errors import AnnotationError, FileWriteError
 from napari_camelyon.files import atomic_file
 
@@ -368,8 +369,12 @@ def _change(entry: Mapping[str, Any], now: AnnotationSet) -> Change:
     return Change(entry["label"], taken, put, groups)
 
 
+def _ring_at(annotation: Annotation | None) -> dict[tuple[int, int], Points]:
+    return {} if annotation is None else {(k, j): ring for k, j, ring in rings(annotation)}
+
+
 def _annotation_entry(annotation: Annotation, before: Annotation | None) -> dict[str, Any]:
-    old = dict(_rings(before)) if before is not None else {}
+    old = _ring_at(before)
     return {
         "id": annotation.id,
         "kind": annotation.kind,
@@ -378,17 +383,19 @@ def _annotation_entry(annotation: Annotation, before: Annotation | None) -> dict
         "colour": annotation.colour,
         "extra": dict(annotation.extra),
         "holes": [len(part.holes) for part in annotation.parts],
-        "rings": [_ring_entry(ring, old.get(place)) for place, ring in _rings(annotation)],
+        "rings": [
+            _ring_entry(ring, old.get(place)) for place, ring in _ring_at(annotation).items()
+        ],
     }
 
 
 def _annotation(entry: Mapping[str, Any], before: Annotation | None) -> Annotation:
-    old = dict(_rings(before)) if before is not None else {}
-    rings = iter(entry["rings"])
+    old = _ring_at(before)
+    stored = iter(entry["rings"])
     parts = [
         Part(
-            _ring(next(rings), old.get((part, 0))),
-            tuple(_ring(next(rings), old.get((part, k + 1))) for k in range(holes)),
+            _ring(next(stored), old.get((part, 0))),
+            tuple(_ring(next(stored), old.get((part, k + 1))) for k in range(holes)),
         )
         for part, holes in enumerate(entry["holes"])
     ]
@@ -403,12 +410,6 @@ def _annotation(entry: Mapping[str, Any], before: Annotation | None) -> Annotati
         more_parts=tuple(parts[1:]),
         extra=entry["extra"],
     )
-
-
-def _rings(annotation: Annotation) -> Iterator[tuple[tuple[int, int], Points]]:
-    for number, part in enumerate(annotation.parts):
-        for ring, points in enumerate((part.points, *part.holes)):
-            yield (number, ring), points
 
 
 def _ring_entry(ring: Points, before: Points | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_camelyon.annotations.meaning import group_colour
 from napari_camelyon.annotations.model import (
     AREA_KINDS,
+    ASAP_DEFAULT_COLOUR,
     FARTHEST_PX,
     POINT_KINDS,
     Annotation,
@@ -42,7 +43,6 @@ LayerData = tuple[Any, dict[str, Any], str]
 OUTLINE_SCREEN_PX = 2.5
 """Width of outlines on the screen, at every zoom."""
 
-_WITHOUT_GROUP_COLOUR = "#F4FA58"  # ASAP's own, for annotations that have no group
 _ELLIPSE_CORNERS = 72
 _Coordinates = NDArray[np.float32]
 
@@ -102,7 +102,7 @@ def layer_data(
         shapes = [outline for outline in outlines if len(outline.shown) > 1]
         points = [outline for outline in outlines if len(outline.shown) == 1]
         drawings = [_drawing(outline) for outline in shapes]
-        colour = group_colour(group, annotation_set.groups) or _WITHOUT_GROUP_COLOUR
+        colour = group_colour(group, annotation_set.groups) or ASAP_DEFAULT_COLOUR
         title = "annotations" if group is None else group
         title = title if slide_id is None else f"{slide_id} {title}"
         if shapes or not points:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "AREA_KINDS",
+    "ASAP_DEFAULT_COLOUR",
     "FARTHEST_PX",
     "ODD_ORDER",
     "ODD_TYPE",
@@ -36,6 +37,7 @@ __all__ = [
     "replace_annotation",
     "same_annotation",
     "with_groups",
+    "with_parts",
 ]
 
 Points = NDArray[np.float64]
@@ -53,6 +55,9 @@ FARTHEST_PX = 1e7
 ODD_ORDER, ODD_TYPE = "Coordinate/Order", "Annotation/Type"
 """Keys of `Annotation.extra`, which no attribute in a file can have: what is odd in the file, as a
 sentence without its subject. Without the key, saving writes it anew instead of keeping it."""
+
+ASAP_DEFAULT_COLOUR = "#F4FA58"
+"""What ASAP gives an annotation for which nobody chose a colour (annotation/Annotation.cpp)."""
 
 POINT_KINDS: frozenset[Kind] = frozenset({"dot", "pointset"})
 
@@ -123,6 +128,13 @@ class Annotation:
     def parts(self) -> tuple[Part, ...]:
         """All polygons of the annotation, the first one included."""
         return (Part(self.points, self.holes), *self.more_parts)
+
+    @property
+    def rings(self) -> tuple[Points, ...]:
+        """All rings as they are stored, each outer ring before its holes."""
+        if not self.holes and not self.more_parts:  # nearly all, and there may be thousands
+            return (self.points,)
+        return tuple(ring for part in self.parts for ring in (part.points, *part.holes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +301,12 @@ def replace_annotation(annotation_set: AnnotationSet, changed: Annotation) -> An
             changed if old.id == changed.id else old for old in annotation_set.annotations
         ),
     )
+
+
+def with_parts(annotation: Annotation, parts: Iterable[Part]) -> Annotation:
+    """Return the annotation with other polygons, at least one, instead of its own."""
+    first, *others = parts
+    return replace(annotation, points=first.points, holes=first.holes, more_parts=tuple(others))
 
 
 def with_groups(annotation_set: AnnotationSet, groups: Iterable[Group]) -> AnnotationSet:

@@ -1,6 +1,6 @@
 """Mending what `check` finds, one problem at a time, and saying first what that would do."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from napari_camelyon.annotations.model import (
     remove_annotations,
     replace_annotation,
     with_groups,
+    with_parts,
 )
 from napari_camelyon.annotations.regions import PRECISION_PX, outline_rings, region_of
 from napari_camelyon.errors import AnnotationError
@@ -227,7 +228,7 @@ def _kept_points(annotation: Annotation, keep: Callable[[Points], Any]) -> Annot
         Part(part.points[keep(part.points)], tuple(hole[keep(hole)] for hole in part.holes))
         for part in annotation.parts
     ]
-    return _of_parts(annotation, [part for part in parts if len(part.points)] or parts[:1])
+    return with_parts(annotation, [part for part in parts if len(part.points)] or parts[:1])
 
 
 def _long_enough(annotation: Annotation) -> Annotation | None:
@@ -237,7 +238,7 @@ def _long_enough(annotation: Annotation) -> Annotation | None:
     ]
     whole = [part for part in parts if _count(part.points) >= 3]
     if whole:
-        return _of_parts(annotation, whole)
+        return with_parts(annotation, whole)
     longest = max(parts, key=lambda part: _count(part.points)).points
     finite = longest[np.isfinite(longest).all(axis=1)]
     if not len(finite):
@@ -273,7 +274,7 @@ def _clipped(annotation: Annotation, slide_size_px: tuple[int, int]) -> Annotati
         points = _drawn_points(annotation)
         clipped = shapely.intersection(region, slide, grid_size=PRECISION_PX)
         return _of_region(annotation, clipped, points[within(points)])
-    finite = [ring[np.isfinite(ring).all(axis=1)] for ring in _rings(annotation)]
+    finite = [ring[np.isfinite(ring).all(axis=1)] for ring in annotation.rings]
     drawn = [shapely.LineString(ring) for ring in finite if len(ring) > 1]
     if annotation.kind in POINT_KINDS or not drawn:
         points = annotation.points[within(annotation.points)]
@@ -286,7 +287,7 @@ def _clipped(annotation: Annotation, slide_size_px: tuple[int, int]) -> Annotati
         for piece in pieces
         if piece.geom_type == "LineString"
     ]
-    return _of_parts(annotation, parts) if parts else None
+    return with_parts(annotation, parts) if parts else None
 
 
 _MENDS: dict[str, Callable[[Annotation], Annotation | None]] = {
@@ -299,15 +300,6 @@ _MENDS: dict[str, Callable[[Annotation], Annotation | None]] = {
     "self-crossing": _uncrossed,
     "duplicate": lambda _annotation: None,
 }
-
-
-def _of_parts(annotation: Annotation, parts: Sequence[Part]) -> Annotation:
-    first, *others = parts
-    return replace(annotation, points=first.points, holes=first.holes, more_parts=tuple(others))
-
-
-def _rings(annotation: Annotation) -> Iterable[Points]:
-    return (ring for part in annotation.parts for ring in (part.points, *part.holes))
 
 
 def _drawn_points(annotation: Annotation) -> Points:
@@ -329,7 +321,7 @@ def _of_region(annotation: Annotation, region: Any, originals: Points) -> Annota
     is_box = len(parts) == 1 and polygons[0].equals(shapely.envelope(polygons[0]))
     keeps_kind = annotation.kind == "rectangle" and is_box and len(parts[0].points) == 4
     kind: Kind = "rectangle" if keeps_kind else "polygon"
-    return replace(_of_parts(annotation, parts), kind=kind)
+    return replace(with_parts(annotation, parts), kind=kind)
 
 
 def _exact(ring: Points, originals: Points) -> Points:

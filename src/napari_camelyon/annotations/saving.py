@@ -141,7 +141,6 @@ def brought_back(old: AnnotationSet, now: AnnotationSet) -> AnnotationSet:
 
 
 def _content(annotation: Annotation) -> Hashable:
-    rings = [ring.tobytes() for part in annotation.parts for ring in (part.points, *part.holes)]
     return (
         annotation.kind,
         annotation.name,
@@ -149,7 +148,7 @@ def _content(annotation: Annotation) -> Hashable:
         annotation.colour,
         repr(sorted(annotation.extra.items())),
         tuple(len(part.holes) for part in annotation.parts),
-        tuple(rings),
+        tuple(ring.tobytes() for ring in annotation.rings),
     )
 
 

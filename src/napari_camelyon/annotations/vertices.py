@@ -4,7 +4,6 @@ Nothing here asks whether an outline is valid: one that crosses itself or has po
 number is edited like any other, and every point that is not named keeps its bits.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from napari_camelyon.annotations.model import (
     Kind,
     Part,
     Points,
+    with_parts,
 )
 
 __all__ = [
@@ -193,7 +193,7 @@ def delete_vertex(annotation: Annotation, vertex: Vertex) -> Annotation | None:
     # Only the first outer ring of a spline is a curve: what takes its place never was one.
     first_is_gone = vertex.ring == 0 and vertex.part == 0
     kind: Kind = "polygon" if first_is_gone and annotation.kind == "spline" else annotation.kind
-    return _with_parts(replace(annotation, kind=kind), parts)
+    return with_parts(replace(annotation, kind=kind), parts)
 
 
 def move_annotation(annotation: Annotation, by_xy: ArrayLike) -> Annotation:
@@ -201,7 +201,7 @@ def move_annotation(annotation: Annotation, by_xy: ArrayLike) -> Annotation:
     step = np.asarray(by_xy, dtype=np.float64)
     if not step.any():
         return annotation
-    return _with_parts(
+    return with_parts(
         annotation,
         [
             Part(part.points + step, tuple(hole + step for hole in part.holes))
@@ -254,9 +254,4 @@ def _with_ring(annotation: Annotation, vertex: Vertex, points: Points) -> Annota
         kind = "polyline"
     elif kind == "dot" and len(points) > 1:
         kind = "pointset"
-    return _with_parts(replace(annotation, kind=kind), parts)
-
-
-def _with_parts(annotation: Annotation, parts: Iterable[Part]) -> Annotation:
-    first, *others = parts
-    return replace(annotation, points=first.points, holes=first.holes, more_parts=tuple(others))
+    return with_parts(replace(annotation, kind=kind), parts)

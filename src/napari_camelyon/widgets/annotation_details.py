@@ -1,6 +1,6 @@
 """The selected regions: their sizes, name, group and verdict, and what can be made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from qtpy.QtCore import Qt, QTimer
@@ -213,9 +213,7 @@ class RegionDetails(QWidget):
             selected = [beheld]
         if not selected:
             return
-        vertices = sum(
-            len(ring) for a in selected for part in a.parts for ring in (part.points, *part.holes)
-        )
+        vertices = _count_vertices(selected)
         if editor.mpp is None:
             self.sizes.setText(
                 f"{vertices:,} vertices. The slide does not say how large its pixels are, so there "
@@ -358,7 +356,7 @@ class RegionDetails(QWidget):
             return
         self._previewed = changed
         display.show_while_edited(changed)
-        count = sum(len(part.points) + sum(map(len, part.holes)) for part in changed.parts)
+        count = _count_vertices([changed])
         self.deviation.setText(
             f"{count:,} vertices; the outline moves by {deviation_px * scale:.1f} {unit} at most."
         )
@@ -377,6 +375,10 @@ class RegionDetails(QWidget):
         if not self.preview.isHidden() and self._display is not None:
             self._display.show_while_edited(None)
         self.preview.hide()
+
+
+def _count_vertices(annotations: Iterable[Annotation]) -> int:
+    return sum(len(ring) for annotation in annotations for ring in annotation.rings)
 
 
 def _digits(value: float) -> str:

@@ -13,6 +13,7 @@ from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 
 from napari_camelyon.annotations import (
+    ASAP_DEFAULT_COLOUR,
     Annotation,
     AnnotationSet,
     Change,
@@ -41,10 +42,7 @@ from napari_camelyon.annotations.drawing import Outlines, outlines_of, pick, upd
 from napari_camelyon.errors import FileWriteError
 from napari_camelyon.geometry import Mpp, world_placement
 
-__all__ = ["WITHOUT_GROUP_COLOUR", "AnnotationEditor", "editor_of"]
-
-WITHOUT_GROUP_COLOUR = "#F4FA58"
-"""ASAP's own (annotation/Annotation.cpp), for annotations that have no group."""
+__all__ = ["AnnotationEditor", "editor_of"]
 
 
 class AnnotationEditor:
@@ -157,7 +155,7 @@ class AnnotationEditor:
 
     def colour(self, group: str | None) -> str:
         """Return the colour in which a group is drawn, ``#rrggbb``."""
-        return group_colour(group, self.now.groups) or WITHOUT_GROUP_COLOUR
+        return group_colour(group, self.now.groups) or ASAP_DEFAULT_COLOUR
 
     def is_editable(self, annotation: Annotation) -> bool:
         """Whether its group is neither locked nor hidden."""

@@ -367,7 +367,7 @@ class AnnotationTools:
             current = self._needs_current("rub out")
             yield
             return
-        radius_px = self.radius_screen_px * self._screen_px()
+        radius_px = self.radius_screen_px * self.display.screen_px
         preview = begin_stroke(current, adding=adding)
         at = self._place(event)
         stroke = self._calm(stroke_region([at], radius_px))
@@ -391,7 +391,7 @@ class AnnotationTools:
         yield
         while event.type == "mouse_move":
             yield
-        region = self._wand(at, self.display.view, self._screen_px(), self.wand_tolerance)
+        region = self._wand(at, self.display.view, self.display.screen_px, self.wand_tolerance)
         current = self.editor.current
         if current is None and cutting:
             self._needs_current("cut a part out of")
@@ -405,7 +405,7 @@ class AnnotationTools:
 
     def _calm(self, stroke: Any) -> Any:
         # A round brush has far more corners than anybody sees, and somebody will edit them.
-        return shapely.simplify(stroke, _CALM_SCREEN_PX * self._screen_px())
+        return shapely.simplify(stroke, _CALM_SCREEN_PX * self.display.screen_px)
 
     # -- what comes of it -----------------------------------------------------------------------
 
@@ -458,14 +458,11 @@ class AnnotationTools:
         x, y = layer_to_slide(row_column)
         return float(x), float(y)
 
-    def _screen_px(self) -> float:
-        return float(1 / (self._camera.zoom * self.editor.layer.scale[-1]))
-
     def _reach_px(self) -> float:
-        return _REACH_SCREEN_PX * self._screen_px()
+        return _REACH_SCREEN_PX * self.display.screen_px
 
     def _smooth_px(self) -> float:
-        return _SMOOTH_SCREEN_PX * self._screen_px()
+        return _SMOOTH_SCREEN_PX * self.display.screen_px
 
     def _show_radius(self) -> None:
         if self.tool.cursor == "circle":

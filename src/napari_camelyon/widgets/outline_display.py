@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer
 from vispy.color import Color
 from vispy.scene.visuals import Line, Markers
 
-from napari_camelyon.annotations import POINT_KINDS, Annotation
+from napari_camelyon.annotations import ASAP_DEFAULT_COLOUR, POINT_KINDS, Annotation
 from napari_camelyon.annotations.drawing import (
     Bounds,
     drawn_lines,
@@ -24,7 +24,6 @@ from napari_camelyon.annotations.drawing import (
     visible_ids,
 )
 from napari_camelyon.annotations.model import Points
-from napari_camelyon.annotations.vertices import rings
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor
 from napari_camelyon.widgets.napari_compat import camera, canvas_size_px, drawing_node
@@ -101,7 +100,7 @@ class OutlineDisplay:
         for name in ("halo", "selected"):
             self._lines_hidden(name)
         self._marks_hidden("vertices")
-        tolerance_px = self._screen_px() / 2
+        tolerance_px = self.screen_px / 2
         pieces = _pieces_of([thinned(line, tolerance_px) for line in lines])
         if len(pieces):
             self._set_line("tool", pieces, _rgba(self.editor.colour(group)), SELECTED_SCREEN_PX)
@@ -159,7 +158,7 @@ class OutlineDisplay:
             return
         editor = self.editor
         view = self.view
-        tolerance_px = self._screen_px()
+        tolerance_px = self.screen_px
         self._drawn = (tolerance_px, view)
         left, top, right, bottom = view
         margin_x, margin_y = _MARGIN * (right - left), _MARGIN * (bottom - top)
@@ -203,7 +202,7 @@ class OutlineDisplay:
         self._draw_vertices(shown[-1] if shown else None)
 
     def _pieces(self, annotation: Annotation) -> Points:
-        outlines, tolerance_px = self.editor.outlines, self._screen_px() / 2
+        outlines, tolerance_px = self.editor.outlines, self.screen_px / 2
         if outlines.annotations.get(annotation.id) is annotation:
             return segments(outlines, [annotation.id], tolerance_px)[0]
         return _pieces_of([thinned(line, tolerance_px) for line in drawn_lines(annotation)])
@@ -212,7 +211,7 @@ class OutlineDisplay:
         in_view = np.empty((0, 2))
         if annotation is not None and self.editor.is_editable(annotation):
             left, top, right, bottom = self.view
-            points = np.concatenate([ring for _, _, ring in rings(annotation)] or [in_view])
+            points = np.concatenate(annotation.rings)
             inside = (points >= (left, top)).all(axis=1) & (points <= (right, bottom)).all(axis=1)
             in_view = points[inside]
         if 0 < len(in_view) <= _MOST_VERTICES and self._are_apart(in_view):
@@ -222,7 +221,7 @@ class OutlineDisplay:
 
     def _are_apart(self, vertices: Points) -> bool:
         """Whether marks of vertices leave something to be seen of the line between them."""
-        steps = np.hypot(*np.diff(vertices, axis=0).T) / self._screen_px()
+        steps = np.hypot(*np.diff(vertices, axis=0).T) / self.screen_px
         return len(steps) == 0 or float(np.median(steps)) > 1.5 * VERTEX_SCREEN_PX
 
     def _draw_dots(self, hidden: Collection[str | None]) -> None:
@@ -287,8 +286,9 @@ class OutlineDisplay:
 
     # -- the view -------------------------------------------------------------------------------
 
-    def _screen_px(self) -> float:
-        """Return level-0 pixels a screen pixel."""
+    @property
+    def screen_px(self) -> float:
+        """Level-0 pixels a screen pixel."""
         viewer, layer = self._viewer(), self.editor.layer
         assert viewer is not None
         return float(1 / (camera(viewer).zoom * layer.scale[-1]))
@@ -318,7 +318,7 @@ class OutlineDisplay:
         )
         # Vertices are drawn in the view alone.
         moved = bool(self.editor.selected) and drawn != (left, top, right, bottom)
-        return not inside or moved or not 0.7 < self._screen_px() / tolerance_px < 1.4
+        return not inside or moved or not 0.7 < self.screen_px / tolerance_px < 1.4
 
 
 def _pieces_of(lines: Sequence[Points]) -> Points:
@@ -334,4 +334,4 @@ def _rgba(colour: str) -> NDArray[np.float32]:
     try:
         return np.asarray(Color(colour).rgba, np.float32)
     except (ValueError, RuntimeError):
-        return np.asarray(Color("#F4FA58").rgba, np.float32)
+        return np.asarray(Color(ASAP_DEFAULT_COLOUR).rgba, np.float32)
