@@ -14,7 +14,7 @@ from napari_camelyon import annotations
 from napari_camelyon.annotations import OUTLINE_SCREEN_PX, annotations_from_layers, layer_data
 from napari_camelyon.annotations.triangulation import can_be_filled
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer, world_placement
-from napari_camelyon.widgets.annotation_layers import keep_outlines_readable, show_annotations
+from napari_camelyon.widgets.annotation_layers import keep_outlines_readable
 from napari_camelyon.widgets.napari_compat import camera
 
 # In layer coordinates. bermuda 0.1.8 panics on it.
@@ -354,6 +354,14 @@ def test_an_interruption_is_not_taken_for_a_ring_that_cannot_be_filled(monkeypat
     monkeypatch.setattr("bermuda.triangulate_polygons_with_edge", interrupted)
     with pytest.raises(KeyboardInterrupt):
         can_be_filled(PANICKING_RING)
+
+
+def show_annotations(viewer, annotation_set, slide_id=None, mpp=None):
+    """Add the layers that napari makes of what our reader returns."""
+    layers = layers_of(annotation_set, slide_id, mpp)
+    viewer.layers.extend(layers)
+    keep_outlines_readable(viewer)
+    return layers
 
 
 # --- in a shown viewer -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Annotations in the viewer: layers of outlines that stay readable at every zoom."""
+"""Outlines in Shapes layers that stay readable at every zoom."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,46 +8,12 @@ from napari.layers import Layer, Shapes
 from napari.viewer import Viewer
 from superqt.utils import qdebounced
 
-from napari_camelyon.annotations import OUTLINE_SCREEN_PX, AnnotationSet, layer_data
-from napari_camelyon.geometry import Mpp
+from napari_camelyon.annotations import OUTLINE_SCREEN_PX
 from napari_camelyon.widgets.napari_compat import camera
 
-__all__ = ["keep_outlines_readable", "show_annotations"]
+__all__ = ["keep_outlines_readable"]
 
 _OUTLINES = ("annotation", "lesions", "diameters", "comparison")
-
-
-def show_annotations(
-    viewer: Viewer,
-    annotation_set: AnnotationSet,
-    slide_id: str | None = None,
-    mpp: Mpp | None = None,
-) -> list[Layer]:
-    """Add the layers of a set to a viewer and keep their outlines readable at every zoom.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Gets one Shapes layer a group, and one Points layer a group that has dots.
-    annotation_set : AnnotationSet
-        What to show. Outlines that cannot be drawn at all (see its ``problems``) are left out.
-    slide_id : str or None
-        Name of the slide on which they lie; None if it is not known yet.
-    mpp : tuple of float or None
-        The slide's µm per pixel; None keeps the layers in slide pixels.
-
-    Returns
-    -------
-    list of napari.layers.Layer
-        In the order of the groups.
-    """
-    layers = [
-        Layer.create(data, attributes, kind)
-        for data, attributes, kind in layer_data(annotation_set, slide_id, mpp)
-    ]
-    viewer.layers.extend(layers)
-    keep_outlines_readable(viewer)
-    return layers
 
 
 def keep_outlines_readable(viewer: Viewer) -> None:
