@@ -167,7 +167,7 @@ class _Scanner:
         block.end = end_of_tag(self.body, index, name.encode("ascii"))
         block.end_tag = min(block.end, index)
         if element is not None and block is element:
-            if element.orders == list(map(str, range(len(element.xs)))):
+            if element.orders and element.orders == list(map(str, range(len(element.xs)))):
                 element.orders = None
             self.element = None
 

@@ -18,6 +18,7 @@ from napari_camelyon.annotations.model import (
     Points,
     Problem,
     Severity,
+    bounds_of,
 )
 
 __all__ = ["check"]
@@ -178,13 +179,13 @@ def _same_outlines(
     annotations: Sequence[Annotation], rings: Sequence[Sequence[Points]]
 ) -> dict[int, int]:
     """Return, for annotations whose outlines came before, the first that had them."""
+    regions = [k for k, a in enumerate(annotations) if a.kind in AREA_KINDS and len(a.points)]
+    bounds = bounds_of([annotations[k].points for k in regions])
+    # What every ring of the same points agrees in, wherever it starts.
     alike: dict[tuple[object, ...], list[int]] = {}
-    for number, annotation in enumerate(annotations):
-        if annotation.kind in AREA_KINDS and len(annotation.points):
-            # What every ring of the same points agrees in, wherever it starts.
-            points = annotation.points
-            outline = (len(points), *points.min(axis=0).tolist(), *points.max(axis=0).tolist())
-            alike.setdefault((len(rings[number]), *outline), []).append(number)
+    for number, own in zip(regions, bounds.tolist(), strict=True):
+        key = len(rings[number]), len(annotations[number].points), *own
+        alike.setdefault(key, []).append(number)
     found = {}
     for numbers in alike.values():
         seen: dict[tuple[object, ...], int] = {}

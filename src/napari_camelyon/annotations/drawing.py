@@ -19,6 +19,7 @@ from napari_camelyon.annotations.model import (
     Annotation,
     AnnotationSet,
     Points,
+    bounds_of,
 )
 from napari_camelyon.annotations.regions import outline_rings, winding_numbers
 
@@ -83,12 +84,13 @@ def update_outlines(outlines: Outlines, annotation_set: AnnotationSet) -> list[s
         outlines._bounds.pop(key, None)
         for version in outlines._simplified.values():
             version.pop(key, None)
-    for key in changed:
-        lines = drawn_lines(now[key])
-        outlines.lines[key] = lines
-        if lines:
-            corners = np.concatenate(lines)
-            outlines._bounds[key] = (*corners.min(axis=0), *corners.max(axis=0))
+    outlines.lines.update({key: drawn_lines(now[key]) for key in changed})
+    drawn = [key for key in changed if outlines.lines[key]]
+    corners = [
+        lines[0] if len(lines) == 1 else np.concatenate(lines)
+        for lines in map(outlines.lines.__getitem__, drawn)
+    ]
+    outlines._bounds.update(zip(drawn, map(tuple, bounds_of(corners).tolist()), strict=True))
     if gone or changed or list(known) != list(now):
         outlines.annotations = now
         outlines._table = None
@@ -199,6 +201,10 @@ def drawn_lines(annotation: Annotation) -> tuple[Points, ...]:
     """Return the lines that draw an annotation, see `Outlines`."""
     if annotation.kind in POINT_KINDS:
         return ()
+    points = annotation.points
+    is_plain = annotation.kind == "polygon" and len(annotation.rings) == 1 and len(points) > 1
+    if is_plain and (np.abs(points) <= FARTHEST_PX).all():  # nearly all; NaN is not near
+        return (np.concatenate([points, points[:1]]),)
     closed = annotation.kind in AREA_KINDS
     lines = []
     for outer, holes in outline_rings(annotation):

@@ -5,7 +5,7 @@ comparing with what was read tells exactly what a person did, and undoing is kee
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ __all__ = [
     "Severity",
     "Source",
     "add_annotations",
+    "bounds_of",
     "group_renamed",
     "is_unchanged",
     "make_annotation",
@@ -312,6 +313,20 @@ def with_parts(annotation: Annotation, parts: Iterable[Part]) -> Annotation:
 def with_groups(annotation_set: AnnotationSet, groups: Iterable[Group]) -> AnnotationSet:
     """Return the set with these groups defined instead of its own."""
     return replace(annotation_set, groups=tuple(groups))
+
+
+def bounds_of(lines: Sequence[Points]) -> NDArray[np.float64]:
+    """Return left, top, right and bottom of each of many lines, shape (n, 4).
+
+    None of them may be empty; one that has NaN among its points has NaN bounds.
+    """
+    if not lines:
+        return np.empty((0, 4))
+    points = np.concatenate(lines)
+    starts = np.cumsum([0, *map(len, lines[:-1])])
+    return np.hstack(
+        [np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)],
+    )
 
 
 def group_renamed(annotation_set: AnnotationSet, old: str, new: str) -> AnnotationSet:
