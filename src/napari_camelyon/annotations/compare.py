@@ -36,9 +36,10 @@ __all__ = [
 MIN_IOU = 0.1
 """Overlap (IoU) from which two outlines of one meaning can be two drawings of one thing.
 
-Detection of lesions is counted from the same value (P. F. Jaeger et al., Retina U-Net, PMLR 116,
-2020; M. Baumgartner et al., nnDetection, MICCAI 2021): outlines by hand are coarse, and lesions of
-one slide hardly overlap each other, so that little overlap already says which one is meant."""
+Detection of lesions is counted from the same value (``ap_match_ious`` in the experiments of the
+Medical Detection Toolkit, the code of P. F. Jaeger et al., Retina U-Net): outlines by hand are
+coarse, and lesions of one slide hardly overlap each other, so that little overlap already says
+which one is meant."""
 
 MIN_IOU_ACROSS = 0.5
 """The same for outlines of different meaning, as tumour and what is cut out of it lie in each other
@@ -46,8 +47,8 @@ by nature. Above a half at most one outline of a drawing without overlaps can fi
 al., Panoptic Segmentation, CVPR 2019)."""
 
 AGREE_DICE = 0.9
-"""Dice from which two outlines count as agreeing. A choice of ours: 0.7 is often called good
-(A. P. Zijdenbos et al., IEEE TMI 13:716, 1994), but what is taken unseen should be better."""
+"""Dice from which two outlines count as agreeing. A choice of ours: what is taken over without a
+look should be nearly the same."""
 
 PIECE_SHARE = 0.5
 """Share of a region that lies in a larger one of the other file when it is a piece of that."""
