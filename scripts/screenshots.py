@@ -36,11 +36,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic patient")
     parser.add_argument("--out", type=Path, default=IMAGES)
+    parser.add_argument(
+        "--real",
+        type=Path,
+        metavar="SLIDE",
+        help="only take the picture of a real slide whose outlines lie beside it",
+    )
     chosen = parser.parse_args()
     if sys.platform.startswith("linux") and _INSIDE not in os.environ:
         sys.exit(_again_under_xvfb())
     chosen.out.mkdir(parents=True, exist_ok=True)
-    walk(chosen.seed, chosen.out)
+    if chosen.real is None:
+        walk(chosen.seed, chosen.out)
+    else:
+        outline_over(chosen.real, chosen.out)
+
+
+def outline_over(slide: Path, out: Path) -> None:
+    """Show the outlines of a real slide, and how they run between its cells.
+
+    The documentation has the pictures of a mosaic of patches of CAMELYON16 (CC0).
+    """
+    import numpy as np
+
+    from napari_camelyon.cli.window import bring_to_front, docked_viewer
+    from napari_camelyon.widgets.napari_compat import camera
+    from napari_camelyon.widgets.opening import open_paths
+
+    viewer, _, _ = docked_viewer()
+    viewer.window.resize(*WINDOW_PX)
+    wait(1000)
+    with tempfile.TemporaryDirectory() as folder:  # nothing is left beside the real files
+        outline = Path(shutil.copy(slide.with_suffix(".xml"), folder))
+        open_paths(viewer, [slide, outline])
+        dock = viewer.window.dock_widgets["Annotate (napari-camelyon)"]
+        bring_to_front(dock)
+        editor = dock.editor
+        viewer.layers.selection.active = editor.layer
+        viewer.reset_view()
+        take(viewer, out / "real-outlines.webp")
+        largest = max(editor.now, key=lambda a: np.ptp(a.points, axis=0).prod())
+        editor.select([largest.id])
+        dock.pages.setCurrentIndex(1)
+        hand = Mouse(viewer, editor.layer)
+        camera(viewer).center = hand.world(largest.points[0])
+        camera(viewer).zoom = 1.5 / editor.layer.scale[-1]
+        take(viewer, out / "real-outline.webp")
+        viewer.close()
+        editor.close()
 
 
 def walk(seed: int, out: Path) -> None:

@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari.layers import Shapes
+from napari.layers.base import ActionType
+from napari.utils.events import Event
 from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_camelyon.annotations import (
     ASAP_DEFAULT_COLOUR,
@@ -21,6 +24,7 @@ from napari_camelyon.annotations import (
     History,
     Journal,
     add_annotations,
+    annotations_from_layers,
     brought_back,
     can_be_saved,
     do,
@@ -121,6 +125,7 @@ class AnnotationEditor:
             },
             **world_placement(mpp),
         )
+        self.layer.events.data.connect(self._on_shapes)
 
     # -- what there is --------------------------------------------------------------------------
 
@@ -220,6 +225,18 @@ class AnnotationEditor:
         """Add annotations at the end and select them."""
         self.edit(label, add_annotations(self.now, new))
         self.select(annotation.id for annotation in new)
+
+    def _on_shapes(self, event: Event) -> None:
+        if event.action == ActionType.ADDED and len(self.layer.data):
+            QTimer.singleShot(0, self._take_shapes)  # napari is not done with the shape yet
+
+    def _take_shapes(self) -> None:
+        """Make annotations of what a person has drawn with napari's own tools, or pasted."""
+        drawn = annotations_from_layers(AnnotationSet(), [self.layer])
+        self.layer.selected_data = set()
+        with self.layer.events.data.blocker():
+            self.layer.data = []
+        self.add("draw", [replace(new, group=self.draw_group) for new in drawn])
 
     def remove_selected(self) -> None:
         """Delete what is selected."""

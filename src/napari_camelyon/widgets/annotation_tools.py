@@ -177,6 +177,7 @@ class AnnotationTools:
         self.cancel()
         self.tool = next(tool for tool in TOOLS if tool.name == name)
         layer = self.editor.layer
+        layer.mode = "pan_zoom"
         layer.mouse_pan = name == "select"
         layer.cursor = self.tool.cursor
         self._show_radius()
@@ -209,7 +210,7 @@ class AnnotationTools:
     # -- mouse ----------------------------------------------------------------------------------
 
     def _on_drag(self, _layer: object, event: Any) -> _Drag:
-        if event.button != 1 or self._panning:
+        if event.button != 1 or self._panning or self._is_put_down():
             return
         drag = {
             "select": self._drag_selected,
@@ -232,6 +233,8 @@ class AnnotationTools:
 
     def _on_move(self, _layer: object, event: Any) -> None:
         self._pointer = self._place(event)
+        if self._is_put_down():
+            return
         if self.tool.name == "select":
             self._hover()
         elif self.tool.name == "polygon" and self._path:
@@ -243,9 +246,13 @@ class AnnotationTools:
             event.handled = True
 
     def _on_double_click(self, _layer: object, event: Any) -> None:
-        if self.tool.name == "polygon":
+        if self.tool.name == "polygon" and not self._is_put_down():
             self.finish()
             event.handled = True
+
+    def _is_put_down(self) -> bool:
+        """Whether one of napari's own tools is in hand; what it draws the editor takes over."""
+        return bool(self.editor.layer.mode != "pan_zoom")
 
     # -- tools ----------------------------------------------------------------------------------
 
