@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QEvent, QPoint, Qt, QThreadPool
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
 
@@ -207,12 +208,14 @@ def test_copies_of_the_selected_regions_join_the_chosen_group_and_are_selected(d
 
 def test_a_person_says_what_groups_mean_and_the_area_follows(desk, qtbot, monkeypatch, tmp_path):
     area, groups, editor = desk.groups.area, desk.groups, desk.editor
-    measured = []
+    measured, gate = [], threading.Event()
+    gate.set()
     compute = tumour_area.tumour_region
 
     def region(annotation_set, profile):
         measured.append(profile)
         assert threading.current_thread() is not threading.main_thread()
+        gate.wait(2)
         return compute(annotation_set, profile)
 
     monkeypatch.setattr(tumour_area, "tumour_region", region)
@@ -242,6 +245,17 @@ def test_a_person_says_what_groups_mean_and_the_area_follows(desk, qtbot, monkey
     says("0.0425 mm²")
     assert len(measured) < 4
     desk.hand.press(Qt.Key.Key_Z, CONTROL)
+    says("0.04 mm²")
+
+    # What is edited while it is being measured is measured afterwards.
+    gate.clear()
+    measured.clear()
+    desk.hand.press(Qt.Key.Key_Z, CONTROL | Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: bool(measured))
+    desk.hand.press(Qt.Key.Key_Z, CONTROL)
+    qtbot.wait(2 * tumour_area._MEASURE_MS)
+    assert "…" in area.text()
+    gate.set()
     says("0.04 mm²")
 
     # A sub-group means what its group does, unless it says otherwise.
@@ -275,3 +289,20 @@ def test_a_person_says_what_groups_mean_and_the_area_follows(desk, qtbot, monkey
     bring_to_front(desk)
     in_menu(desk, "Tumor", "Means", "nothing")
     says("You said of no group that it means tumour.")
+
+    # A map of other groups says so, and a window that is closed while measuring says nothing.
+    path.write_text('{"tumour": ["Melanoma"]}')
+    in_menu(desk, "Tumor", "Open map …")
+    assert "speaks of Melanoma" in notification_manager.records[-1].message
+    in_menu(desk, "Tumor", "Meanings by name")
+    says("0.0425 mm²")
+    gate.clear()
+    measured.clear()
+    editor.select(["1"])
+    desk.hand.press(Qt.Key.Key_Delete)
+    qtbot.waitUntil(lambda: bool(measured))
+    desk.hand.viewer.close()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    gate.set()
+    QThreadPool.globalInstance().waitForDone(5000)
+    QApplication.processEvents()

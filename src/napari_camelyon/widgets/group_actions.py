@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_info, show_warning
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from napari_camelyon.annotations import (
@@ -125,6 +125,12 @@ def open_map(editor: AnnotationEditor, path: Path) -> None:
         editor.report(error)
         return
     editor.say_meanings(profile)
+    if not (profile.tumour | profile.cut_out) & set(editor.group_names()):
+        spoken_of = ", ".join(sorted(profile.tumour | profile.cut_out))
+        show_warning(
+            f"{path.name} speaks of {spoken_of}, and none of these groups is here. Nothing means "
+            "tumour now."
+        )
 
 
 def save_map(editor: AnnotationEditor, path: Path) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from weakref import ref
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
@@ -100,21 +99,13 @@ class TumourArea(QLabel):
         if wanted is None or self._running is not None or self._is_known:
             return
         self._running = wanted
-        keeper = ref(self)
+        # Methods, not functions: Qt calls none of a widget that went while it was measured.
+        in_thread(_measured, wanted, receive=self._receive, finished=self._end)
 
-        def receive(area: float) -> None:
-            living = keeper()
-            if living is not None:
-                living._found = (wanted, area)
+    def _receive(self, found: tuple[_Question, float]) -> None:
+        self._found = found
 
-        def finished(_nothing: None = None) -> None:
-            living = keeper()
-            if living is not None:
-                living._end()
-
-        in_thread(_area_mm2, wanted, receive=receive, finished=finished)
-
-    def _end(self) -> None:
+    def _end(self, _nothing: None = None) -> None:
         asked, self._running = self._running, None
         if asked is not None and (self._found is None or self._found[0] is not asked):
             self._found = (asked, None)  # it failed
@@ -150,5 +141,6 @@ def _title(profile: GroupProfile) -> str:
     return "own map" if profile.name == OWN else Path(profile.name).name
 
 
-def _area_mm2(question: _Question) -> float:
-    return area_mm2(tumour_region(question.annotation_set, question.profile), question.mpp)
+def _measured(question: _Question) -> tuple[_Question, float]:
+    region = tumour_region(question.annotation_set, question.profile)
+    return question, area_mm2(region, question.mpp)
