@@ -13,6 +13,7 @@ from napari_camelyon import annotations
 from napari_camelyon.annotations import AnnotationSet, Group, make_annotation, region_of
 from napari_camelyon.widgets.annotating import tools_of
 from napari_camelyon.widgets.annotation_editor import editor_of
+from napari_camelyon.widgets.group_actions import recolour
 from napari_camelyon.widgets.napari_compat import camera
 from napari_camelyon.widgets.opening import open_paths
 
@@ -387,27 +388,26 @@ def test_problems_are_listed_jumped_to_and_mended_one_by_one(desk, qtbot):
 
 
 def test_hidden_and_locked_groups_are_out_of_reach(desk):
-    table = desk.groups.table
-    for column, on in ((0, Qt.CheckState.Unchecked), (3, Qt.CheckState.Checked)):
+    row = desk.groups.tree.topLevelItem(0)
+    for column, on in ((3, Qt.CheckState.Unchecked), (4, Qt.CheckState.Checked)):
         desk.hand.click((500, 500))
         assert desk.editor.current.name == "large"
-        before = table.item(0, column).checkState()
-        table.item(0, column).setCheckState(on)
+        before = row.checkState(column)
+        row.setCheckState(column, on)
         assert desk.editor.current is None
         desk.hand.click((500, 500))
         assert desk.editor.current is None
-        table.item(0, column).setCheckState(before)
+        row.setCheckState(column, before)
 
 
 def test_groups_are_made_renamed_and_recoloured(desk):
     desk.groups.add_button.click()
     assert desk.editor.draw_group == "Group 1"
-    row = desk.groups._names.index("Group 1")
-    desk.groups.table.item(row, 1).setText("doubtful")
+    desk.groups.tree.topLevelItem(2).setText(0, "doubtful")
     assert desk.editor.draw_group == "doubtful"
-    desk.groups.table.item(0, 1).setText("metastases")
+    desk.groups.tree.topLevelItem(0).setText(0, "metastases")
     assert region(desk).group == "metastases"
-    desk.groups.recolour("metastases", "#123456")
+    recolour(desk.editor, "metastases", "#123456")
     assert desk.editor.colour("metastases") == "#123456"
     assert undone(desk)
 

@@ -16,11 +16,11 @@ from napari_camelyon.annotations.boundaries import boundary_distances
 from napari_camelyon.annotations.meaning import (
     GroupProfile,
     area_mm2,
-    choose_profile,
     meaning_of,
     region_from,
 )
 from napari_camelyon.annotations.model import Annotation, AnnotationSet
+from napari_camelyon.annotations.profiles import profile_for
 from napari_camelyon.annotations.regions import PRECISION_PX, merge, region_of
 from napari_camelyon.geometry import Mpp
 
@@ -244,9 +244,8 @@ def compare(
     if not (0 < min_iou <= 1 and 0 <= agree_dice <= 1):
         raise ValueError(f"Limits lie between 0 and 1, not {min_iou} and {agree_dice}.")
     both = AnnotationSet((*first.annotations, *second.annotations), (*first.groups, *second.groups))
-    choice = choose_profile(both)
-    reason = choice.reason if profile is None else "The groups were given."
-    profile = choice.profile if profile is None else profile
+    choice = profile_for(both, profile)
+    profile = choice.profile
     ours, theirs = _regions(first, profile, mpp), _regions(second, profile, mpp)
     overlaps = _overlaps(ours, theirs)
     pairs, regroupings = _correspondence(ours, theirs, overlaps, min_iou)
@@ -259,7 +258,7 @@ def compare(
     return Comparison(
         mpp=mpp,
         profile=profile,
-        profile_reason=reason,
+        profile_reason=choice.reason,
         min_iou=min_iou,
         agree_dice=agree_dice,
         pairs=tuple(matches[: len(pairs)]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -16,17 +16,22 @@ __all__ = [
     "CAMELYON17",
     "PROFILES",
     "GroupProfile",
+    "Meaning",
     "ProfileChoice",
     "area_mm2",
     "choose_profile",
     "greatest_diameter_um",
     "group_colour",
+    "group_meaning",
     "lineage",
     "meaning_of",
     "perimeter_mm",
     "region_from",
     "tumour_region",
 ]
+
+Meaning = Literal["tumour", "cut-out", ""]
+"""What an outline is; the empty string is neither."""
 
 ISLAND_INSIDE = 0.9
 """Share of a tumour outline that lies inside a cut-out when it is an island drawn in that hole.
@@ -79,12 +84,8 @@ def choose_profile(annotation_set: AnnotationSet) -> ProfileChoice:
         CAMELYON16 or CAMELYON17; both together if groups of both are used; if none is, a profile
         without groups, whose tumour region is empty, and a reason that says so.
     """
-    used = {
-        name
-        for annotation in annotation_set
-        if annotation.kind in AREA_KINDS
-        for name in lineage(annotation.group, annotation_set.groups)
-    }
+    own = {annotation.group for annotation in annotation_set if annotation.kind in AREA_KINDS}
+    used = {name for group in own for name in lineage(group, annotation_set.groups)}
     fitting = [p for p in PROFILES if used & (p.tumour | p.cut_out)]
     if not fitting:
         names = ", ".join(sorted(used)) or "none"
@@ -105,14 +106,19 @@ def choose_profile(annotation_set: AnnotationSet) -> ProfileChoice:
     return ProfileChoice(both, reason)
 
 
-def meaning_of(annotation: Annotation, groups: Collection[Group], profile: GroupProfile) -> str:
+def meaning_of(annotation: Annotation, groups: Collection[Group], profile: GroupProfile) -> Meaning:
     """Return ``"tumour"``, ``"cut-out"`` or ``""`` for an annotation.
 
     A group without a meaning of its own has that of the group it belongs to.
     """
     if annotation.kind not in AREA_KINDS:
         return ""
-    for name in lineage(annotation.group, groups):
+    return group_meaning(annotation.group, groups, profile)
+
+
+def group_meaning(group: str | None, groups: Collection[Group], profile: GroupProfile) -> Meaning:
+    """Return what the outlines of a group mean, see `meaning_of`."""
+    for name in lineage(group, groups):
         if name in profile.tumour:
             return "tumour"
         if name in profile.cut_out:

@@ -31,7 +31,7 @@ from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.widgets.annotating import tools_of
 from napari_camelyon.widgets.annotation_details import RegionDetails
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor, editor_of
-from napari_camelyon.widgets.annotation_groups import GroupTable
+from napari_camelyon.widgets.annotation_groups import GroupPage
 from napari_camelyon.widgets.annotation_problems import ProblemList
 from napari_camelyon.widgets.annotation_tools import TOOLS, AnnotationTools
 from napari_camelyon.widgets.napari_compat import camera
@@ -206,7 +206,7 @@ class AnnotateDock(QWidget):
         self.radius = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.radius.setDecimals(0)
         self.radius.valueChanged.connect(self._set_radius)
-        self.groups = GroupTable()
+        self.groups = GroupPage()
         self.details = RegionDetails()
         self.groups.assign_wanted.connect(self.details.assign)
         self.pages = QTabWidget()

@@ -34,7 +34,7 @@ from napari_camelyon.geometry import mean_mpp
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor
 from napari_camelyon.widgets.annotation_groups import NO_GROUP
 from napari_camelyon.widgets.outline_display import OutlineDisplay
-from napari_camelyon.widgets.style import note
+from napari_camelyon.widgets.style import note, three_digits
 
 __all__ = ["RegionDetails"]
 
@@ -225,8 +225,8 @@ class RegionDetails(QWidget):
         around = sum(size.perimeter_mm for size in sizes)
         widest = max(size.greatest_diameter_mm for size in sizes)
         self.sizes.setText(
-            f"{_digits(area)} mm² · around {_digits(around)} mm\n"
-            f"greatest diameter {_digits(widest)} mm · {vertices:,} vertices"
+            f"{three_digits(area)} mm² · around {three_digits(around)} mm\n"
+            f"greatest diameter {three_digits(widest)} mm · {vertices:,} vertices"
         )
 
     # -- what a person does ---------------------------------------------------------------------
@@ -379,8 +379,3 @@ class RegionDetails(QWidget):
 
 def _count_vertices(annotations: Iterable[Annotation]) -> int:
     return sum(len(ring) for annotation in annotations for ring in annotation.rings)
-
-
-def _digits(value: float) -> str:
-    # Three digits that mean something, whatever the size: 0.0123, 1.23, 123.
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

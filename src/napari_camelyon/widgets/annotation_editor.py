@@ -4,7 +4,7 @@ One `AnnotationEditor` belongs to one napari layer, which stands for the whole f
 "Annotate" dock call it; what an edit makes of an outline is computed in the room `annotations`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from napari_camelyon.annotations import (
     AnnotationSet,
     Change,
     Group,
+    GroupProfile,
     History,
     Journal,
+    ProfileChoice,
     add_annotations,
     annotations_from_layers,
     brought_back,
@@ -31,22 +33,26 @@ from napari_camelyon.annotations import (
     end_journal,
     find_unsaved,
     group_colour,
+    group_names,
     is_saved,
     mark_saved,
     note_saved,
+    profile_for,
     record,
     redo,
     remove_annotations,
+    renamed_in_profile,
     resume_journal,
     save,
     undo,
     with_groups,
+    with_subgroups,
 )
 from napari_camelyon.annotations.drawing import Outlines, outlines_of, pick, update_outlines
 from napari_camelyon.errors import FileWriteError
 from napari_camelyon.geometry import Mpp, world_placement
 
-__all__ = ["AnnotationEditor", "editor_of"]
+__all__ = ["AnnotationEditor", "editor_of", "own_profile"]
 
 
 class AnnotationEditor:
@@ -68,13 +74,17 @@ class AnnotationEditor:
         Groups that are not drawn, and groups that cannot be picked or changed.
     draw_group : str or None
         The group of what is drawn next.
+    own_profile : GroupProfile or None
+        What the person said the groups mean; None while that goes by their names. It is kept as
+        long as the annotations are open, and never written into their file.
     """
 
     changed = Signal(object)
     """An edit, an undo or a redo was done; a `Change`."""
     selection_changed = Signal()
     groups_shown_changed = Signal()
-    """Other groups are hidden or locked now, or another one is drawn in."""
+    """Other groups are hidden or locked now, another one is drawn in, or they mean something
+    else."""
     saved = Signal()
 
     def __init__(
@@ -96,8 +106,9 @@ class AnnotationEditor:
         self.selected: tuple[str, ...] = ()
         self.hidden: set[str | None] = set()
         self.locked: set[str | None] = set()
-        names = self.group_names()
-        self.draw_group: str | None = names[0] if names else None
+        self.own_profile: GroupProfile | None = None
+        self._names = self.group_names()
+        self.draw_group: str | None = self._names[0] if self._names else None
         self._on_disk = None if source is None else source.raw
         self._journal: Journal | None = None
         self._way_to_saved: tuple[Change, ...] = ()
@@ -153,10 +164,12 @@ class AnnotationEditor:
 
     def group_names(self) -> list[str | None]:
         """Return the groups in the order of the file; None, last, for annotations without."""
-        names: list[str | None] = [group.name for group in self.now.groups]
-        used = dict.fromkeys(annotation.group for annotation in self.now)
-        names += [name for name in used if name is not None and name not in names]
-        return list(dict.fromkeys(names)) + ([None] if None in used else [])
+        return group_names(self.now)
+
+    @property
+    def profile(self) -> ProfileChoice:
+        """What the groups mean, as the person said or by their names, and why."""
+        return profile_for(self.now, self.own_profile)
 
     def colour(self, group: str | None) -> str:
         """Return the colour in which a group is drawn, ``#rrggbb``."""
@@ -186,14 +199,21 @@ class AnnotationEditor:
             self.selection_changed.emit()
 
     def hide(self, group: str | None, hidden: bool) -> None:
-        """Draw a group no more, or again."""
-        (self.hidden.add if hidden else self.hidden.discard)(group)
+        """Draw a group and the groups in it no more, or again."""
+        names = with_subgroups([group], self.now.groups)
+        self.hidden = self.hidden | names if hidden else self.hidden - names
         self._leave_out_of_reach()
 
     def lock(self, group: str | None, locked: bool) -> None:
-        """Protect a group from being picked and changed, or no more."""
-        (self.locked.add if locked else self.locked.discard)(group)
+        """Protect a group and the groups in it from being picked and changed, or no more."""
+        names = with_subgroups([group], self.now.groups)
+        self.locked = self.locked | names if locked else self.locked - names
         self._leave_out_of_reach()
+
+    def say_meanings(self, profile: GroupProfile | None) -> None:
+        """Let the groups mean what the person says; None lets their names decide."""
+        self.own_profile = profile
+        self.groups_shown_changed.emit()
 
     def draw_in(self, group: str | None) -> None:
         """Let what is drawn next belong to a group."""
@@ -265,12 +285,35 @@ class AnnotationEditor:
         if change is None or change.is_empty:
             return
         update_outlines(self.outlines, self.now)
+        self._follow_groups(change)
         self.layer.metadata["napari_camelyon"]["annotation_set"] = self.now
         self._record(change)
         gone = [key for key in self.selected if key not in self.outlines.annotations]
         if gone:
             self.select(key for key in self.selected if key not in gone)
         self.changed.emit(change)
+
+    def _follow_groups(self, change: Change) -> None:
+        """Keep what was said of a group when it gets another name, also by undoing that."""
+        before, names = self._names, self.group_names()
+        self._names = names
+        gone = [name for name in before if name is not None and name not in names]
+        new = [name for name in names if name is not None and name not in before]
+        defined_before = () if change.groups is None else change.groups[0]
+        if len(gone) == len(new) == 1 and before.index(gone[0]) == names.index(new[0]):
+            self._carry_over(gone[0], new[0])
+        elif self.draw_group in gone and self.draw_group in {g.name for g in defined_before}:
+            self.draw_group = names[0] if names else None
+
+    def _carry_over(self, old: str, new: str) -> None:
+        for marked in (self.hidden, self.locked):
+            if old in marked:
+                marked.remove(old)
+                marked.add(new)
+        if self.draw_group == old:
+            self.draw_group = new
+        if self.own_profile is not None:
+            self.own_profile = renamed_in_profile(self.own_profile, old, new)
 
     def _record(self, change: Change) -> None:
         journal = self._journal
@@ -349,6 +392,29 @@ def editor_of(layer: object) -> AnnotationEditor | None:
     metadata = getattr(layer, "metadata", {})
     found: AnnotationEditor | None = metadata.get("napari_camelyon", {}).get("editor")
     return found
+
+
+def own_profile(
+    layers: Iterable[object], slide_name: str, paths: Sequence[Path]
+) -> GroupProfile | None:
+    """Return what the person said the groups mean, for some files of a slide.
+
+    Taken is what was said in the window of the first of these files that is open; of files that
+    are not, what was said of any annotations of the slide. None if nothing was said.
+    """
+    editors = [
+        editor
+        for layer in layers
+        if (editor := editor_of(layer)) is not None and editor.own_profile is not None
+    ]
+    open_files = {editor.path.absolute(): editor for editor in editors if editor.path is not None}
+    here = [
+        editor
+        for editor in editors
+        if editor.layer.metadata["napari_camelyon"]["slide"] == slide_name
+    ]
+    fitting = [open_files[path] for path in paths if path in open_files] + here
+    return fitting[0].own_profile if fitting else None
 
 
 def _title(slide_name: str | None, path: Path | None) -> str:

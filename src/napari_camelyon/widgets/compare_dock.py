@@ -35,6 +35,7 @@ from napari_camelyon.annotations import (
     Choice,
     Comparison,
     Difference,
+    GroupProfile,
     begin_adjudication,
     choices_for,
     decide,
@@ -45,6 +46,7 @@ from napari_camelyon.annotations import (
 from napari_camelyon.cohort import found_beside
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.geometry import Mpp
+from napari_camelyon.widgets.annotation_editor import own_profile
 from napari_camelyon.widgets.background import in_thread
 from napari_camelyon.widgets.compare_layers import COLOURS, clear_difference, draw_difference
 from napari_camelyon.widgets.napari_compat import main_window
@@ -85,7 +87,7 @@ class CompareDock(QWidget):
         self._adjudications: dict[str, Adjudication] = {}
         self._places: dict[str, int] = {}
         self._slide_path: Path | None = None
-        self._comparing: tuple[str, Mpp, Path, Path] | None = None
+        self._comparing: tuple[str, Mpp, Path, Path, GroupProfile | None] | None = None
         self._told_unkept = False
         self._build()
         self._view.shown_changed.connect(self._show_slide)
@@ -121,7 +123,11 @@ class CompareDock(QWidget):
         node, paths = self._view.shown_node, self._chosen()
         if node is None or node.slide.mpp is None or paths is None:
             return
-        self._comparing = (node.slide.name, node.slide.mpp, *paths)
+        name, profile = (
+            node.slide.name,
+            own_profile(self._view.viewer.layers, node.slide.name, paths),
+        )
+        self._comparing = (name, node.slide.mpp, *paths, profile)
         self._show_state()
         in_thread(_compare, *self._comparing, receive=self._on_compared)
 
@@ -648,10 +654,10 @@ def _look_beside(path: Path) -> tuple[Path, tuple[Path, ...]]:
 
 
 def _compare(
-    name: str, mpp: Mpp, first: Path, second: Path
+    name: str, mpp: Mpp, first: Path, second: Path, profile: GroupProfile | None
 ) -> tuple[str, Adjudication | CamelyonError]:
     """Compare in the worker's thread."""
     try:
-        return name, begin_adjudication(first, second, mpp)
+        return name, begin_adjudication(first, second, mpp, profile=profile)
     except CamelyonError as error:
         return name, error

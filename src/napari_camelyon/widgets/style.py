@@ -3,7 +3,15 @@
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
-__all__ = ["CLASS_COLOURS", "NOT_A_DEVICE", "STAGE_COLOURS", "chip", "disclaimer", "note"]
+__all__ = [
+    "CLASS_COLOURS",
+    "NOT_A_DEVICE",
+    "STAGE_COLOURS",
+    "chip",
+    "disclaimer",
+    "note",
+    "three_digits",
+]
 
 NOT_A_DEVICE = "Research software, not a medical device."
 
@@ -53,3 +61,8 @@ def note(text: str = "") -> QLabel:
 def disclaimer() -> QLabel:
     """Return the line that stands in every dock of ours."""
     return note(NOT_A_DEVICE)
+
+
+def three_digits(value: float) -> str:
+    """Return three digits that mean something, whatever the size: 0.0123, 1.23, 123."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
