@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -72,7 +73,7 @@ class RegionDetails(QWidget):
         selected = [] if editor is None else editor.selected_annotations
         self.empty.setVisible(not selected)
         self.form.setVisible(bool(selected))
-        self.operations.setVisible(bool(selected))
+        self._show_operations()
         self.sizes.show_selected(editor)
         if editor is None or not selected:
             return
@@ -199,8 +200,22 @@ class RegionDetails(QWidget):
         return holder
 
     def _show_busy(self, busy: bool) -> None:
-        self.operations.setEnabled(not busy)
         self.drop.setVisible(not busy)  # the bar has one
+        self._show_operations()
+
+    def _show_operations(self) -> None:
+        """Show the operations, or in their place what was begun with one of them."""
+        selected = self.editor is not None and bool(self.editor.selected)
+        begun = self.waiting.is_busy or not self.preview.isHidden()
+        self.operations.setVisible(selected and not begun)
+        if begun:
+            QTimer.singleShot(0, self._bring_into_view)  # once it has its place
+
+    def _bring_into_view(self) -> None:
+        scroll = self.parent().parent() if self.parent() is not None else None
+        if isinstance(scroll, QScrollArea):
+            scroll.ensureWidgetVisible(self.preview)
+            scroll.ensureWidgetVisible(self.waiting)
 
     # -- what a person does ---------------------------------------------------------------------
 
@@ -330,6 +345,7 @@ class RegionDetails(QWidget):
             self.strength.setRange(0.5, 50.0)
             self.strength.setValue(2.0 if kind == "simplify" else 10.0)
         self.preview.show()
+        self._show_operations()
         self._show_preview()
 
     def _show_preview(self) -> None:
@@ -393,6 +409,7 @@ class RegionDetails(QWidget):
             return
         self.preview.hide()
         self.waiting.cancel()
+        self._show_operations()
         if self._display is not None:
             self._display.show_while_edited(None)
         if self._apply_wanted and self.editor is not None:
