@@ -97,14 +97,9 @@ class AnnotateDock(QWidget):
 
     def begin_new(self) -> AnnotationEditor:
         """Begin annotations of the shown slide, which has none open; nothing is written yet."""
-        node = self._view.shown_node
         editor = self._view.add_annotations(
             AnnotationSet(groups=(Group("metastases", colour="#D55E00"),))
         )
-        if node is not None:
-            path = node.slide.path.with_suffix(".xml")
-            if not path.exists():
-                editor.keep_at(path)
         self._view.viewer.layers.selection.active = editor.layer
         self._look()
         return editor

@@ -212,10 +212,12 @@ class RegionDetails(QWidget):
             QTimer.singleShot(0, self._bring_into_view)  # once it has its place
 
     def _bring_into_view(self) -> None:
-        scroll = self.parent().parent() if self.parent() is not None else None
+        viewport = self.parentWidget()
+        scroll = None if viewport is None else viewport.parentWidget()
         if isinstance(scroll, QScrollArea):
-            scroll.ensureWidgetVisible(self.preview)
-            scroll.ensureWidgetVisible(self.waiting)
+            for widget in (self.preview, self.waiting):
+                if widget.isVisible():
+                    scroll.ensureWidgetVisible(widget)
 
     # -- what a person does ---------------------------------------------------------------------
 
