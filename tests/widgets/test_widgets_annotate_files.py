@@ -151,3 +151,17 @@ def test_files_of_other_programs_stay_what_they_are(docked, ndpi, file_format):
     viewer.layers.remove(dock.editor.layer)
     open_paths(viewer, [path])
     assert editor_of(viewer.layers[-1]).is_saved
+
+
+def test_new_annotations_of_a_killed_window_come_back_when_a_tool_is_taken(docked, ndpi):
+    viewer, _, _ = docked
+    dock = viewer.window.dock_widgets["Annotate (napari-camelyon)"]
+    open_paths(viewer, [ndpi])
+    dock.take_tool("polygon")
+    dock.editor.add("draw", [make_annotation("polygon", TRIANGLE, name="mine")])
+    viewer.layers.remove(dock.editor.layer)  # nobody tells the editor, as if killed
+    assert dock.editor is None
+    dock.take_tool("brush")
+    assert [a.name for a in dock.editor.now] == ["mine"]
+    assert [group.name for group in dock.editor.now.groups] == ["metastases"]
+    assert not ndpi.with_suffix(".xml").exists()
