@@ -9,7 +9,18 @@ import shapely
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from outlines import PLACES, STARS, any_rings, bits, largest, points_of, polygons, region
+from outlines import (
+    GRID_PLACES,
+    PLACES,
+    STARS,
+    any_rings,
+    bits,
+    largest,
+    points_of,
+    polygons,
+    region,
+    star,
+)
 
 from napari_camelyon import annotations
 from napari_camelyon.annotations import Part
@@ -348,3 +359,37 @@ def test_saving_after_a_stroke_changes_few_lines(shared_data, tmp_path):
     ]
     assert len(same) == 2
     assert sum(same) >= len(before) - 20
+
+
+@given(
+    st.lists(st.tuples(GRID_PLACES, GRID_PLACES), max_size=4),
+    st.sampled_from([(0.0, 0.0), (0.3, 0.7)]),
+)
+def test_the_region_is_the_same_whether_holes_are_cut_or_drawn(boxes, shift):
+    """Holes may touch or cross the outline and each other, lie outside or have no area."""
+    holes = [
+        np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float) + shift
+        for (x0, y0), (x1, y1) in boxes
+    ]
+    annotation = annotations.make_annotation("polygon", SQUARE, holes=holes)
+    expected = shapely.Polygon(SQUARE)
+    for hole in holes:
+        expected = expected.difference(shapely.box(*hole.min(axis=0), *hole.max(axis=0)))
+    own = region(annotation)
+    assert own.is_valid
+    assert own.symmetric_difference(expected).area < 1e-2
+
+
+def test_thousands_of_holes_and_of_regions_are_no_matter_of_minutes():
+    """One hole after the other took four minutes; so did all points again for each region."""
+    places = [np.array([20.0 * (k % 60), 20.0 * (k // 60)]) for k in range(3600)]
+    angle = np.linspace(0, 2 * np.pi, 30_000, endpoint=False)
+    ring = 600 + 2000 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    small = [star(place, np.full(40, 5.0)) for place in places]
+    annotation = annotations.make_annotation("polygon", ring, holes=small)
+    filled = annotations.fill_holes(annotation)
+    assert bits(filled.points) == bits(ring)
+    assert not filled.holes
+    united = annotations.unite([annotations.make_annotation("polygon", one) for one in small])
+    assert len(united.parts) == 3600
+    assert bits(points_of(united)) == bits(np.concatenate(small))

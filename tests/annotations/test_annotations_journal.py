@@ -330,3 +330,29 @@ def test_a_folder_that_is_no_folder_is_told_before_work_is_lost(file):
     journal = Journal(impossible, AnnotationSet())
     with pytest.raises(FileWriteError):
         edit(History(AnnotationSet()), journal, AnnotationSet((make_annotation("dot", [(1, 1)]),)))
+
+
+def test_a_journal_of_new_annotations_tells_what_they_began_with(tmp_path):
+    slide, imported = tmp_path / "a.ndpi", tmp_path / "a.ndpi.ndpa"
+    path = annotations.place_for_new(slide, imported)
+    assert path == tmp_path / "a.xml"
+    group = annotations.Group("Tumour", colour="#ff0000")
+    outline = annotations.make_annotation("polygon", [(0, 0), (9, 0), (0, 9)], group="Tumour")
+    first = annotations.AnnotationSet((outline,), (group,))
+    journal = annotations.Journal(path, annotations.AnnotationSet())
+    for change in annotations.first_changes(first, imported):
+        annotations.record(journal, change)
+    _, history = annotations.recover(path)
+    assert history.now.groups == (group,)
+    assert (history.now.annotations[0].points == outline.points).all()
+    assert not annotations.is_saved(history)
+    assert annotations.first_changes(annotations.AnnotationSet(), None) == ()
+
+    # This work is brought back with the same file, and never taken for another one's.
+    assert annotations.place_for_new(slide, imported) == path
+    assert annotations.place_for_new(slide, None) == path
+    assert annotations.place_for_new(slide, tmp_path / "other.ndpa") is None
+    annotations.discard_journal(path)
+    assert annotations.place_for_new(slide, tmp_path / "other.ndpa") == path
+    path.write_text("")
+    assert annotations.place_for_new(slide, imported) is None

@@ -187,6 +187,25 @@ def test_the_greatest_diameter_is_the_greatest_distance_of_two_points(points, mp
     assert_allclose(annotations.greatest_diameter_um(region, (mpp_x, mpp_y)), expected)
 
 
+@given(st.integers(3, 60), st.floats(0, 7), st.floats(-3, 5), st.integers(1, 3))
+def test_the_greatest_diameter_of_round_and_straight_outlines(count, turn, exponent, repeats):
+    """All corners of a round ring lie opposite each other, many of a straight side on no corner."""
+    angle = turn + np.linspace(0, 2 * np.pi, count, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) * 10**exponent
+    step = np.roll(ring, -1, axis=0) - ring
+    ring = 90_000 + np.concatenate([ring + step * k / repeats for k in range(repeats)])
+    expected = np.hypot(*((ring[:, None] - ring) * (0.5, 0.25)).T).max()
+    found = annotations.greatest_diameter_um(shapely.MultiPoint(ring), (0.5, 0.25))
+    assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_the_greatest_diameter_of_the_largest_outlines_is_no_matter_of_minutes():
+    """Comparing every two corners took 100 s, while a person waited for the sizes of a region."""
+    angle = np.linspace(0, 2 * np.pi, 45_066)[:-1]
+    ring = shapely.Polygon(20_000 * np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    assert_allclose(annotations.greatest_diameter_um(ring, (0.25, 0.25)), 10_000, rtol=1e-6)
+
+
 def test_areas_are_in_square_millimetres():
     assert annotations.area_mm2(shapely.box(0, 0, 1000, 2000), (0.5, 0.25)) == 0.25
 

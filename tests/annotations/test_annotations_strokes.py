@@ -240,3 +240,16 @@ def test_untouched_rings_are_handed_out_as_they_are():
     ended = annotations.end_stroke(preview, annotations.stroke_region([(50, 0)], 5))
     assert bits(far) <= bits(points_of(ended))
     assert_array_equal(ended.more_parts[0].points, far)
+
+
+def test_a_brush_that_is_round_on_the_screen_is_an_ellipse_where_pixels_are_not_square():
+    path = np.array([(100, 100), (180, 140), (160, 260)], float)
+    stroke = annotations.stroke_region(path, 20, 40)
+    stretched = shapely.transform(stroke, lambda points: points * (1, 0.5))
+    round_one = annotations.stroke_region(path * (1, 0.5), 20)
+    assert stretched.symmetric_difference(round_one).area < 1e-6
+    dab = annotations.stroke_region([(0, 0)], 20, 40)
+    np.testing.assert_allclose(dab.bounds, (-20, -40, 20, 40))
+    grown = annotations.extend_stroke(dab, [(0, 0), (0, 100)], 20, 40)
+    np.testing.assert_allclose(grown.bounds, (-20, -40, 20, 140))
+    assert annotations.stroke_region(path, 20, 0).is_empty

@@ -9,6 +9,8 @@ import pytest
 import tifffile
 
 from napari_camelyon import annotations
+from napari_camelyon.cli.window import _refuse_unreadable
+from napari_camelyon.errors import CamelyonError
 
 SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
 HAMAMATSU_TAGS = [
@@ -156,6 +158,11 @@ def test_ndpa_is_converted_with_its_slide_alone(command, micro_slide, tmp_path):
     (dot,) = annotations.read(tmp_path / "a.geojson")
     np.testing.assert_allclose(dot.points, [(768 / 2 - 1, 512 / 2 + 2)])
     assert dot.group == "here"
+    # The window asks the same before it starts: the slides, in any order, tell of their glass.
+    _refuse_unreadable([ndpa, slide], None)
+    for others, said in (([], "open its slide first"), ([micro_slide], "Hamamatsu")):
+        with pytest.raises(CamelyonError, match=said):
+            _refuse_unreadable([ndpa, *others], None)
 
 
 def test_check_says_what_where_and_what_repair_would_do(command, crossing, outlines):

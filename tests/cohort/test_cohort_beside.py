@@ -1,11 +1,18 @@
 """What lies beside a slide is found, and kept results come back as they were written."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_camelyon.cohort import Beside, found_beside, read_prediction, write_slide_results
+from napari_camelyon.cohort import (
+    Beside,
+    annotated_slide,
+    found_beside,
+    read_prediction,
+    write_slide_results,
+)
 from napari_camelyon.errors import ResultError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap, read_patches
@@ -50,10 +57,13 @@ def test_annotations_of_the_name_are_found_where_camelyon_keeps_them(tmp_path):
         tmp_path / "images" / "outlines" / "node_2.json",
         tmp_path / "annotations" / "node_2.xml",
         tmp_path / "lesion_annotations" / "node_2.xml",
+        tmp_path / "images" / "node_2.ndpa",
+        tmp_path / "images" / "node_2.tif.ndpa",
     ]
     others = [
         tmp_path / "images" / "node_20.xml",
         tmp_path / "images" / "node_2.txt",
+        tmp_path / "images" / "node_2.svs.ndpa",
         tmp_path / "images" / ".hidden" / "node_2.xml",
         tmp_path / "elsewhere" / "node_2.xml",
     ]
@@ -126,3 +136,14 @@ def test_a_table_of_another_heatmap_is_refused(tmp_path):
     shutil.copy(folder / "patches.parquet", other / "patches.parquet")
     with pytest.raises(ResultError, match="not of the heatmap"):
         read_prediction(other)
+
+
+def test_a_file_belongs_to_the_slide_of_its_name():
+    names = {"a", "b.ndpi", "case.12"}
+    assert annotated_slide(Path("x/a.xml"), names) == "a"
+    assert annotated_slide(Path("x/a.ndpa"), names) == "a"
+    assert annotated_slide(Path("x/a.ndpi.ndpa"), names) == "a"
+    assert annotated_slide(Path("x/b.ndpi.ndpa"), names) == "b.ndpi"
+    assert annotated_slide(Path("x/case.12.NDPA"), names) == "case.12"
+    assert annotated_slide(Path("x/case.12.ndpi.ndpa"), names) == "case.12"
+    assert annotated_slide(Path("x/a.1.xml"), names) is None

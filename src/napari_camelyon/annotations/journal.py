@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from napari_camelyon.annotations.formats import parse
-from napari_camelyon.annotations.history import Change, History, apply_change
+from napari_camelyon.annotations.history import Change, History, apply_change, change_between
 from napari_camelyon.annotations.model import Annotation, AnnotationSet, Group, Part, Points
 from napari_camelyon.annotations.vertices import rings
 from napari_camelyon.errors import AnnotationError, FileWriteError
@@ -33,7 +33,9 @@ __all__ = [
     "discard_journal",
     "end_journal",
     "find_unsaved",
+    "first_changes",
     "note_saved",
+    "place_for_new",
     "record",
     "recover",
     "resume_journal",
@@ -138,6 +140,44 @@ def note_saved(journal: Journal, content: bytes) -> None:
     """Append that the file was saved with this content; raises `FileWriteError`."""
     if journal.begun:
         _append(journal, {"saved": hashlib.sha256(content).hexdigest(), "time": _now()})
+
+
+def first_changes(annotation_set: AnnotationSet, imported_from: Path | None) -> tuple[Change, ...]:
+    """Return what a journal of new annotations begins with, for no file holds them yet.
+
+    Parameters
+    ----------
+    annotation_set : AnnotationSet
+        What was there before the first edit: groups, or all that was read from another file.
+    imported_from : Path or None
+        That file.
+    """
+    change = change_between(AnnotationSet(), annotation_set, _first_label(imported_from))
+    return () if change.is_empty else (change,)
+
+
+def place_for_new(slide_path: Path, imported_from: Path | None) -> Path | None:
+    """Return where new annotations of a slide are to be saved: beside it, under its name.
+
+    Returns
+    -------
+    Path or None
+        None if there is a file already, or unsaved work that began with other annotations.
+    """
+    path = slide_path.with_suffix(".xml")
+    if path.exists():
+        return None
+    try:
+        unsaved = find_unsaved(path)
+    except AnnotationError:
+        return None
+    if unsaved is None or imported_from is None:
+        return path
+    return path if unsaved.labels[0] == _first_label(imported_from) else None
+
+
+def _first_label(imported_from: Path | None) -> str:
+    return "begin" if imported_from is None else f"open {imported_from.name}"
 
 
 def end_journal(journal: Journal, *, keep: bool) -> None:

@@ -199,15 +199,25 @@ def greatest_diameter_um(region: Any, mpp: Mpp) -> float:
     The greatest distance between any two of its points, as pathologists measure a deposit; 0 for
     an empty geometry. Distances are exact for pixels that are not square.
     """
-    corners = shapely.get_coordinates(shapely.convex_hull(region)) * np.asarray(mpp)
-    if len(corners) == 0:
-        return 0.0
-    # Blocks keep the memory of hulls with many corners in bounds.
-    farthest = 0.0
-    for start in range(0, len(corners), 1024):
-        steps = corners[start : start + 1024, None] - corners[None]
-        farthest = max(farthest, float(np.hypot(steps[..., 0], steps[..., 1]).max()))
-    return farthest
+    hull = shapely.convex_hull(shapely.transform(region, lambda points: slide_to_um(points, mpp)))
+    left, top, right, bottom = shapely.bounds(hull)
+    if hull.geom_type != "Polygon" or hull.is_empty:
+        return 0.0 if hull.is_empty else float(np.hypot(right - left, bottom - top))
+    # Corners of straight sides that only rounding makes corners have no direction.
+    hull = shapely.simplify(hull, 1e-9 * max(right - left, bottom - top))
+    corners = shapely.get_coordinates(hull)
+    # The farthest two corners of a convex ring lie opposite each other: between parallels of which
+    # one runs along an edge (Shamos' calipers). All pairs would be billions for a round outline.
+    ring = corners[:-1] if shapely.LinearRing(corners).is_ccw else corners[:0:-1]
+    step = np.roll(ring, -1, axis=0) - ring
+    direction = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
+    turned = (direction + np.pi - direction[0]) % (2 * np.pi)
+    opposite = np.searchsorted(direction - direction[0], turned)
+    # Edges that are nearly parallel may change places by rounding: one corner more on each side.
+    others = ring[(opposite[:, None] + (-1, 0, 1)) % len(ring)]
+    ends = np.stack([ring, np.roll(ring, -1, axis=0)], axis=1)
+    gaps = ends[:, :, None] - others[:, None]
+    return float(np.hypot(gaps[..., 0], gaps[..., 1]).max())
 
 
 def group_colour(name: str | None, groups: Collection[Group]) -> str | None:

@@ -71,13 +71,19 @@ def region_of(annotation: Annotation, *, splines_as_drawn: bool = True) -> Any:
         return shapely.Polygon()
     if annotation.kind == "spline" and not splines_as_drawn:
         annotation = replace(annotation, kind="polygon")
-    parts = []
-    for outer, holes in outline_rings(annotation):
-        region = ring_region(outer)
-        for hole in holes:
-            region = cut(region, [ring_region(hole)])
-        parts.append(region)
+    parts = [_region_of_part(outer, holes) for outer, holes in outline_rings(annotation)]
     return parts[0] if len(parts) == 1 else merge(parts)
+
+
+def _region_of_part(outer: Points, holes: Sequence[Points]) -> Any:
+    if not holes:
+        return ring_region(outer)
+    if all(_is_ring(ring) for ring in (outer, *holes)):
+        # As drawn, in nearly every file: nothing to compute, even with thousands of holes.
+        whole = shapely.Polygon(outer, holes)
+        if whole.is_valid:
+            return whole
+    return cut(ring_region(outer), [ring_region(hole) for hole in holes])
 
 
 def merge(regions: Sequence[Any]) -> Any:
@@ -122,7 +128,7 @@ def ring_region(ring: Points) -> Any:
     shapely.Polygon or shapely.MultiPolygon
         Valid; empty for fewer than three points, a ring without area or one far from any slide.
     """
-    if len(ring) < 3 or np.abs(ring).max() > FARTHEST_PX:
+    if not _is_ring(ring):
         return shapely.Polygon()
     polygon = shapely.Polygon(ring)
     if polygon.is_valid:
@@ -150,6 +156,10 @@ def winding_numbers(ring: Points, points: Points) -> NDArray[np.int64]:
         downward = (y1 <= y) & (y < y0) & (side < 0)
         numbers[start : start + block] = upward.sum(axis=1) - downward.sum(axis=1)
     return numbers
+
+
+def _is_ring(points: Points) -> bool:
+    return len(points) >= 3 and bool(np.abs(points).max() <= FARTHEST_PX)
 
 
 def _polygons_only(geometry: Any) -> Any:

@@ -1,15 +1,19 @@
 """Outlines with fewer or calmer points, and how far they then are from what was drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, uniform_filter1d
+from scipy.spatial import cKDTree
 
 from napari_camelyon.annotations.editing import region_to_edit, with_region
 from napari_camelyon.annotations.model import Annotation, Points
+from napari_camelyon.annotations.regions import PRECISION_PX
 from napari_camelyon.annotations.snapping import invalid_at
 
 __all__ = ["DEVIATION_ACCURACY_PX", "border_deviation", "simplify", "smooth"]
@@ -19,7 +23,11 @@ DEVIATION_ACCURACY_PX = 1e-3
 
 _HALVINGS = 8
 _ROUNDS = 12
+_LIKELY = 256
+"""So many edges that may hold the farthest point are looked at first."""
+
 _Array = NDArray[np.float64]
+_Numbers = NDArray[np.int64]
 
 
 def simplify(annotation: Annotation, tolerance_px: float) -> tuple[Annotation, float]:
@@ -137,6 +145,27 @@ def _edges(region: Any) -> _Array:
     return np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in found])
 
 
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """Edges or pieces of edges, and a line that is near to each of their ends.
+
+    Attributes
+    ----------
+    start, end : ndarray of float64, shape (n, 2)
+    start_line, end_line : ndarray of int64, shape (n,)
+        Number of the line.
+    start_far, end_far : ndarray of float64, shape (n,)
+        How far it is from the end.
+    """
+
+    start: _Array
+    end: _Array
+    start_line: _Numbers
+    end_line: _Numbers
+    start_far: _Array
+    end_far: _Array
+
+
 def _farthest(edges: _Array, others: _Array) -> float:
     """Return how far the farthest point of the edges is from the other edges.
 
@@ -144,39 +173,88 @@ def _farthest(edges: _Array, others: _Array) -> float:
     one straight line is convex, so that along an edge it is greatest at an end; and it changes by
     no more than the way.
     """
-    lines = shapely.linestrings(others)
-    tree = shapely.STRtree(lines)
+    tree = shapely.STRtree(shapely.linestrings(others))
 
-    def nearest(points: _Array) -> tuple[NDArray[np.int64], _Array]:
+    def nearest(points: _Array) -> tuple[_Numbers, _Array]:
         (_, index), distance = tree.query_nearest(
             shapely.points(points), return_distance=True, all_matches=False
         )
         return index, distance
 
-    start, end = edges[:, 0], edges[:, 1]
-    start_line, start_far = nearest(start)
-    end_line, end_far = nearest(end)
-    best = 0.0
-    while True:
-        best = max(best, float(np.maximum(start_far, end_far).max(initial=0)))
-        limit = np.minimum.reduce(
-            [
-                (start_far + end_far + np.hypot(*(end - start).T)) / 2,
-                np.maximum(start_far, shapely.distance(shapely.points(end), lines[start_line])),
-                np.maximum(end_far, shapely.distance(shapely.points(start), lines[end_line])),
-            ]
-        )
-        open_ = limit > best + DEVIATION_ACCURACY_PX
-        if not open_.any():
-            return best
-        start, end = start[open_], end[open_]
-        middle = (start + end) / 2
+    # To find the nearest line takes long, one that is near hardly any time. Mostly that is the
+    # nearest one, and tells that an edge cannot hold the farthest point.
+    limit = _at_most(_spans(edges, partial(_near, others, len(edges))), others)
+    likely = np.argsort(limit)[-_LIKELY:]
+    best = float(nearest(edges[likely].reshape(-1, 2))[1].max(initial=0))
+    spans = _spans(edges[limit > best + DEVIATION_ACCURACY_PX], nearest)
+    while len(spans.start):
+        best = max(best, float(np.maximum(spans.start_far, spans.end_far).max()))
+        spans = _picked(spans, _at_most(spans, others) > best + DEVIATION_ACCURACY_PX)
+        middle = (spans.start + spans.end) / 2
         line, far = nearest(middle)
-        start, end = np.concatenate([start, middle]), np.concatenate([middle, end])
-        start_line = np.concatenate([start_line[open_], line])
-        end_line = np.concatenate([line, end_line[open_]])
-        start_far = np.concatenate([start_far[open_], far])
-        end_far = np.concatenate([far, end_far[open_]])
+        spans = _joined(
+            replace(spans, end=middle, end_line=line, end_far=far),
+            replace(spans, start=middle, start_line=line, start_far=far),
+        )
+    return best
+
+
+def _at_most(spans: _Spans, others: _Array) -> _Array:
+    """Return how far from the other edges a point of each span is at most."""
+    length = np.hypot(*(spans.end - spans.start).T)
+    limit: _Array = np.minimum.reduce(
+        [
+            (spans.start_far + spans.end_far + length) / 2,
+            np.maximum(spans.start_far, _distances(spans.end, others[spans.start_line])),
+            np.maximum(spans.end_far, _distances(spans.start, others[spans.end_line])),
+        ]
+    )
+    return limit
+
+
+def _spans(edges: _Array, look: Callable[[_Array], tuple[_Numbers, _Array]]) -> _Spans:
+    count = len(edges)
+    # Most ends are the start of the next edge.
+    alone = np.ones(count, bool)
+    alone[:-1] = (edges[:-1, 1] != edges[1:, 0]).any(axis=1)
+    line, far = look(np.concatenate([edges[:, 0], edges[alone, 1]]))
+    last = np.arange(1, count + 1)
+    last[alone] = count + np.arange(np.count_nonzero(alone))
+    return _Spans(edges[:, 0], edges[:, 1], line[:count], line[last], far[:count], far[last])
+
+
+def _near(others: _Array, count: int, points: _Array) -> tuple[_Numbers, _Array]:
+    """Return for each point a line near to it, mostly the nearest, and how far that is.
+
+    The one with the nearest of points that are strewn along the lines, about as many as ``count``.
+    """
+    step = others[:, 1] - others[:, 0]
+    length = np.hypot(*step.T)
+    pieces = np.ceil(length / max(length.sum() / count, PRECISION_PX)).astype(int).clip(1)
+    line = np.repeat(np.arange(len(others)), pieces)
+    number = np.arange(len(line)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    strewn = others[line, 0] + ((number + 0.5) / pieces[line])[:, None] * step[line]
+    tree = cKDTree(strewn, balanced_tree=False, compact_nodes=False)
+    found = line[tree.query(points)[1]]
+    return found, _distances(points, others[found])
+
+
+def _distances(points: _Array, lines: _Array) -> _Array:
+    """Return the distance of each point from a line of its own."""
+    start, step = lines[:, 0], lines[:, 1] - lines[:, 0]
+    lengths = (step * step).sum(axis=1)
+    along = ((points - start) * step).sum(axis=1) / np.where(lengths > 0, lengths, 1.0)
+    distances: _Array = np.hypot(*(points - start - along.clip(0, 1)[:, None] * step).T)
+    return distances
+
+
+def _picked(spans: _Spans, which: NDArray[np.bool_]) -> _Spans:
+    return _Spans(*(getattr(spans, one.name)[which] for one in fields(_Spans)))
+
+
+def _joined(first: _Spans, second: _Spans) -> _Spans:
+    names = [one.name for one in fields(_Spans)]
+    return _Spans(*(np.concatenate([getattr(first, n), getattr(second, n)]) for n in names))
 
 
 def _ring_counts(region: Any) -> list[int]:

@@ -48,6 +48,7 @@ class Original:
     index: NDArray[np.int64]
     sizes: tuple[int, ...]
     cluster: NDArray[np.int64]
+    members: NDArray[np.int64]
     tree: Any
 
 
@@ -71,12 +72,14 @@ def original_of(annotations: Iterable[Annotation]) -> Original:
         label[label == 0] = label.max(initial=0)
         clusters.append(label + count)
         count += len(ring) + 1
+    cluster = np.concatenate([np.empty(0, np.int64), *clusters])
     return Original(
         points=points,
         ring=number,
         index=index,
         sizes=sizes,
-        cluster=np.concatenate([np.empty(0, np.int64), *clusters]),
+        cluster=cluster,
+        members=np.bincount(cluster),
         tree=cKDTree(points, balanced_tree=False, compact_nodes=False) if len(points) else None,
     )
 
@@ -177,7 +180,7 @@ def _with_repeated(
 ) -> tuple[Points, NDArray[np.int64]]:
     """Return the ring with the original's bits, and with the points that GEOS took for one."""
     cluster = np.where(match >= 0, original.cluster[match], -1)
-    members = np.bincount(original.cluster)
+    members = original.members
     begins = (cluster != np.roll(cluster, 1)) | (match < 0)
     if not begins.any() or not (members[cluster[match >= 0]] > 1).any():
         return _bits(ring, match, original), match

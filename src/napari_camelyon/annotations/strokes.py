@@ -10,6 +10,7 @@ from napari_camelyon.annotations.editing import union
 from napari_camelyon.annotations.model import Points, make_annotation
 from napari_camelyon.annotations.regions import merge, ring_region
 from napari_camelyon.annotations.snapping import original_of, parts_like
+from napari_camelyon.geometry import slide_to_um, um_to_slide
 
 __all__ = ["extend_stroke", "freehand_ring", "stroke_region"]
 
@@ -17,8 +18,8 @@ _QUADRANT_CORNERS = 16
 _PATH_TOLERANCE = 0.005
 
 
-def stroke_region(points: ArrayLike, radius_px: float) -> Any:
-    """Return what a round brush covers along a path.
+def stroke_region(points: ArrayLike, radius_px: float, radius_y_px: float | None = None) -> Any:
+    """Return what a brush covers along a path.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ def stroke_region(points: ArrayLike, radius_px: float) -> Any:
         Slide points, at least one; those that are not finite are left out.
     radius_px : float
         Of the brush, level-0 pixels.
+    radius_y_px : float, optional
+        Along y: a brush that is round on the screen is an ellipse where pixels are not square.
 
     Returns
     -------
@@ -35,8 +38,13 @@ def stroke_region(points: ArrayLike, radius_px: float) -> Any:
     """
     path = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     path = path[np.isfinite(path).all(axis=1)]
-    if not len(path) or not radius_px > 0:
+    radius_y_px = radius_px if radius_y_px is None else radius_y_px
+    if not len(path) or not min(radius_px, radius_y_px) > 0:
         return shapely.Polygon()
+    if radius_y_px != radius_px:
+        size = (1.0, radius_px / radius_y_px)  # of a pixel, where the brush is round
+        drawn = stroke_region(slide_to_um(path, size), radius_px)
+        return shapely.transform(drawn, lambda points_um: um_to_slide(points_um, size))
     line = shapely.simplify(
         shapely.LineString(np.concatenate([path, path[-1:]])),
         _PATH_TOLERANCE * radius_px,
@@ -51,7 +59,9 @@ def stroke_region(points: ArrayLike, radius_px: float) -> Any:
     return merge(shapely.buffer(pieces, radius_px, quad_segs=_QUADRANT_CORNERS))
 
 
-def extend_stroke(stroke: Any, points: ArrayLike, radius_px: float) -> Any:
+def extend_stroke(
+    stroke: Any, points: ArrayLike, radius_px: float, radius_y_px: float | None = None
+) -> Any:
     """Return a stroke with what the brush covers along a further piece of its path.
 
     Cheaper than `stroke_region` of the whole path after every move of the mouse.
@@ -62,10 +72,10 @@ def extend_stroke(stroke: Any, points: ArrayLike, radius_px: float) -> Any:
         The stroke so far.
     points : array_like, shape (n, 2)
         The last point of the path so far and those that came.
-    radius_px : float
+    radius_px, radius_y_px
         As in `stroke_region`.
     """
-    return union([stroke, stroke_region(points, radius_px)])
+    return union([stroke, stroke_region(points, radius_px, radius_y_px)])
 
 
 def freehand_ring(points: ArrayLike, tolerance_px: float) -> Points | None:

@@ -222,12 +222,9 @@ def _opened(slide_path: Path | None, mpp: "Mpp | None") -> Any:
 
 def _read(path: Path, slide: "Slide | None") -> "AnnotationSet":
     from napari_camelyon import annotations
-    from napari_camelyon.slides import glass_frame
+    from napari_camelyon.cohort import read_annotations
 
-    frame = None
-    if slide is not None and (path.suffix.lower() == ".ndpa" or slide.vendor == "hamamatsu"):
-        frame = glass_frame(slide)
-    return annotations.read(path, frame=frame)
+    return annotations.read(path) if slide is None else read_annotations(path, slide)
 
 
 def _write_annotations(

@@ -99,18 +99,21 @@ def open_window(paths: Sequence[Path], *, mpp: float | None = None) -> None:
 
 def _refuse_unreadable(paths: Sequence[Path], mpp: float | None) -> None:
     """Read every header and annotation once: it takes no time beside a window that starts."""
-    from napari_camelyon import annotations
-    from napari_camelyon.slides import open_slide
+    from napari_camelyon.cohort import ANNOTATION_EXTENSIONS, annotated_slide, read_annotations
+    from napari_camelyon.slides import Slide, open_slide
 
     problems = []
-    for path in paths:
+    slides: dict[str, Slide] = {}
+    for path in sorted(paths, key=lambda path: path.suffix.lower() in ANNOTATION_EXTENSIONS):
         try:
             if not path.exists():
                 raise CamelyonError(f"There is no file {path}: check the name.")
-            if path.suffix.lower() in annotations.FORMATS:
-                annotations.read(path)
+            if path.suffix.lower() in ANNOTATION_EXTENSIONS:
+                name = annotated_slide(path, slides) or next(reversed(slides), "")
+                read_annotations(path, slides.get(name))
             else:
-                open_slide(path, mpp=mpp).close()
+                with open_slide(path, mpp=mpp) as slide:
+                    slides[slide.name] = slide
         except CamelyonError as error:
             problems.append(error)
     if not problems:

@@ -1,5 +1,10 @@
 """Patients and files: result folders, stage tables, runs over many slides."""
 
+from napari_camelyon.cohort.annotation_files import (
+    ANNOTATION_EXTENSIONS,
+    annotated_slide,
+    read_annotations,
+)
 from napari_camelyon.cohort.beside import Beside, FoundResults, found_beside
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patients import (
@@ -19,15 +24,18 @@ from napari_camelyon.cohort.results import (
 from napari_camelyon.cohort.tables import StageTable, read_stage_table, write_submission
 
 __all__ = [
+    "ANNOTATION_EXTENSIONS",
     "Beside",
     "FoundResults",
     "PredictRequest",
     "RunRecord",
     "StageTable",
+    "annotated_slide",
     "find_result_folders",
     "found_beside",
     "patient_of_node",
     "predict_to_folder",
+    "read_annotations",
     "read_patient",
     "read_prediction",
     "read_run",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from napari_camelyon import annotations
+from napari_camelyon.cohort.annotation_files import ANNOTATION_EXTENSIONS
 from napari_camelyon.cohort.results import read_run
 from napari_camelyon.errors import ResultError
 from napari_camelyon.heatmaps import HEATMAP_FOLDER
@@ -49,7 +49,8 @@ class Beside:
     Attributes
     ----------
     annotations : tuple of Path
-        Files of the slide's name with an extension of `annotations.FORMATS`. They were not opened.
+        Files of the slide's name with an extension of `ANNOTATION_EXTENSIONS`. They were not
+        opened.
     results : tuple of FoundResults
         Newest first. Whether they are of this slide and not of another one of the same name tells
         only its fingerprint, which is compared when they are shown.
@@ -74,7 +75,9 @@ def found_beside(slide_path: Path | str) -> Beside:
     slide = Path(slide_path).expanduser().absolute()
     name = slide_name(slide)
     places = _places(slide)
-    files = [place / f"{name}{extension}" for place in places for extension in annotations.FORMATS]
+    names = [f"{name}{extension}" for extension in ANNOTATION_EXTENSIONS]
+    names.append(f"{slide.name}.ndpa")  # as NDP.view calls it
+    files = [place / file for place in places for file in names]
     results = [_results(place / name) for place in places if _is_file(place / name / "node.json")]
     return Beside(
         annotations=tuple(file for file in files if _is_file(file)),

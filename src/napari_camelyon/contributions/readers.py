@@ -1,6 +1,8 @@
 """Readers: slides and annotations, in any order, each in its place."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from napari import current_viewer
@@ -44,6 +46,8 @@ def get_annotation_reader(path: str | list[str]) -> Reader | None:
     """Return a reader if the file holds annotations; other XML and JSON is left to others."""
     if not isinstance(path, str):
         return None
+    if path.lower().endswith(".ndpa"):
+        return read_annotations  # which says what is missing
     try:
         annotations.read(path)
     except AnnotationError:
@@ -52,17 +56,23 @@ def get_annotation_reader(path: str | list[str]) -> Reader | None:
 
 
 def read_annotations(path: str) -> list[LayerData]:
-    """Read annotations as one layer a group. Raises `AnnotationError`.
+    """Read annotations as one layer a group. Raises `AnnotationError`, `SlideError`.
 
     They lie on the slide that is in the viewer, or in slide pixels until one comes.
     """
-    annotation_set = annotations.read(path)
     slide_name: str | None = None
     mpp: Mpp | None = None
     slides = _our_layers("slide")
     if slides:
         slide_name = _meta(slides[-1])["slide"]
         mpp = _mpp_of(slides[-1])
+    if path.lower().endswith(".ndpa"):
+        from napari_camelyon.cohort import read_annotations as read_with_slide
+
+        with open_slide(_meta(slides[-1])["path"]) if slides else nullcontext() as slide:
+            annotation_set = read_with_slide(Path(path), slide)
+    else:
+        annotation_set = annotations.read(path)
     return annotations.layer_data(annotation_set, slide_name, mpp)
 
 

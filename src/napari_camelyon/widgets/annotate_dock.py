@@ -34,7 +34,7 @@ from napari_camelyon.widgets.annotation_editor import AnnotationEditor, editor_o
 from napari_camelyon.widgets.annotation_groups import GroupPage
 from napari_camelyon.widgets.annotation_problems import ProblemList
 from napari_camelyon.widgets.annotation_tools import TOOLS, AnnotationTools
-from napari_camelyon.widgets.napari_compat import camera
+from napari_camelyon.widgets.napari_compat import camera, main_window
 from napari_camelyon.widgets.outline_display import OutlineDisplay
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.style import disclaimer, note
@@ -52,6 +52,7 @@ class AnnotateDock(QWidget):
         self._view = patient_view(napari_viewer)
         self.editor: AnnotationEditor | None = None
         self._build()
+        main_window(self._view.viewer).installEventFilter(self.details.waiting)
         self._view.shown_changed.connect(self._look)
         layers = self._view.viewer.layers
         layers.events.inserted.connect(self._look)
@@ -96,14 +97,9 @@ class AnnotateDock(QWidget):
 
     def begin_new(self) -> AnnotationEditor:
         """Begin annotations of the shown slide, which has none open; nothing is written yet."""
-        node = self._view.shown_node
         editor = self._view.add_annotations(
             AnnotationSet(groups=(Group("metastases", colour="#D55E00"),))
         )
-        if node is not None:
-            path = node.slide.path.with_suffix(".xml")
-            if not path.exists():
-                editor.keep_at(path)
         self._view.viewer.layers.selection.active = editor.layer
         self._look()
         return editor
@@ -381,5 +377,5 @@ def _connections(
         (tools.tool_changed, dock._show_tool),
         (tools.radius_changed, dock._show_tool),
         (tools.save_wanted, dock.save),
-        (tools.region_beheld, dock.details.show_sizes_of),
+        (tools.region_beheld, dock.details.sizes.behold),
     ]

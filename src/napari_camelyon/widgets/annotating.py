@@ -40,6 +40,8 @@ def edit_annotations(
     viewer: Viewer,
     annotation_set: AnnotationSet,
     *,
+    path: Path | None = None,
+    imported_from: Path | None = None,
     slide_name: str | None = None,
     mpp: Mpp | None = None,
     slide: Callable[[], Slide | None] = lambda: None,
@@ -54,6 +56,10 @@ def edit_annotations(
         In which the layer is going to be.
     annotation_set : AnnotationSet
         As read from a file, or made for a new one.
+    path : Path, optional
+        Where new ones are going to be saved.
+    imported_from : Path, optional
+        The file that new ones were read from, which cannot be written.
     slide_name, mpp
         Of the slide on which they lie.
     slide : callable
@@ -61,9 +67,17 @@ def edit_annotations(
     """
     recovered = None
     source = annotation_set.source
-    if source is not None:
-        annotation_set, recovered = _with_unsaved(annotation_set, source.path)
-    editor = AnnotationEditor(annotation_set, slide_name=slide_name, mpp=mpp, recovered=recovered)
+    file = path if source is None else source.path
+    if file is not None:
+        annotation_set, recovered = _with_unsaved(annotation_set, file)
+    editor = AnnotationEditor(
+        annotation_set,
+        path=file,
+        imported_from=imported_from,
+        slide_name=slide_name,
+        mpp=mpp,
+        recovered=recovered,
+    )
     display = OutlineDisplay(viewer, editor)
     tools = AnnotationTools(
         viewer,
@@ -97,7 +111,7 @@ def _with_unsaved(
             )
             return annotation_set, None
         began_with, history = recover(path)
-        if is_saved(history):  # all was undone
+        if is_saved(history) or (history.saved is None and not len(history.now)):  # all was undone
             discard_journal(path)
             return annotation_set, None
     except AnnotationError as error:

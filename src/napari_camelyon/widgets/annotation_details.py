@@ -1,17 +1,19 @@
 """The selected regions: their sizes, name, group and verdict, and what can be made of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -27,19 +29,20 @@ from napari_camelyon.annotations import (
     verified,
 )
 from napari_camelyon.annotations.editing import fill_holes, intersect, subtract, unite
-from napari_camelyon.annotations.measures import measure
 from napari_camelyon.annotations.smoothing import simplify, smooth
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.geometry import mean_mpp
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor
 from napari_camelyon.widgets.annotation_groups import NO_GROUP
 from napari_camelyon.widgets.outline_display import OutlineDisplay
-from napari_camelyon.widgets.style import note, three_digits
+from napari_camelyon.widgets.region_sizes import RegionSizes, count_vertices
+from napari_camelyon.widgets.style import note
+from napari_camelyon.widgets.waiting import Waiting
 
 __all__ = ["RegionDetails"]
 
-_MEASURE_MS = 80
 _PREVIEW_MS = 120
+_CHANGED = "a region was changed before this was done, so nothing came of it. Try again."
 
 
 class RegionDetails(QWidget):
@@ -48,31 +51,30 @@ class RegionDetails(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.editor: AnnotationEditor | None = None
-        self._beheld: Annotation | None = None
         self._display: OutlineDisplay | None = None
-        self._measure_soon = QTimer(self)
-        self._measure_soon.setSingleShot(True)
-        self._measure_soon.setInterval(_MEASURE_MS)
-        self._measure_soon.timeout.connect(self._show_sizes)
-        # Simplifying the largest outlines takes seconds: not at every step of the slider.
+        # Smoothing the largest outlines takes seconds: not at every step of the slider.
         self._preview_soon = QTimer(self)
         self._preview_soon.setSingleShot(True)
         self._preview_soon.setInterval(_PREVIEW_MS)
         self._preview_soon.timeout.connect(self._show_preview)
         self._kind = ""
-        self._previewed: Annotation | None = None
+        self._previewed: tuple[Annotation, Annotation] | None = None
+        self._apply_wanted = False
         self._build()
 
     def show_selected(
         self, editor: AnnotationEditor | None, display: OutlineDisplay | None
     ) -> None:
         """Show what is selected in an editor now."""
+        if editor is not self.editor and self.waiting.is_busy:
+            self.waiting.cancel()
+            show_info("What was being computed was given up: other annotations are shown now.")
         self.editor, self._display = editor, display
         selected = [] if editor is None else editor.selected_annotations
         self.empty.setVisible(not selected)
         self.form.setVisible(bool(selected))
-        self.operations.setVisible(bool(selected))
-        self.sizes.setVisible(bool(selected))
+        self._show_operations()
+        self.sizes.show_selected(editor)
         if editor is None or not selected:
             return
         current = selected[-1]
@@ -100,7 +102,6 @@ class RegionDetails(QWidget):
         for button in (self.fill, self.simplify_button, self.smooth_button):
             button.setEnabled(len(areas) == 1)
         self._end_preview()
-        self._measure_soon.start()
 
     # -- how it looks ---------------------------------------------------------------------------
 
@@ -108,16 +109,17 @@ class RegionDetails(QWidget):
         self.empty = note(
             "Nothing is selected. Click a region with the Select tool, or draw a new one."
         )
-        self.sizes = QLabel()
+        self.sizes = RegionSizes()
         """The dock shows it above its pages: it changes while a person draws."""
-        self.sizes.setWordWrap(True)
-        self.sizes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.form = self._form()
         self.operations = self._operations()
         self.preview = self._preview_row()
+        self.waiting = Waiting()
+        self.waiting.busy_changed.connect(self._show_busy)
+        self.waiting.cancel_button.clicked.connect(self._give_up)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 4, 0)
-        for widget in (self.empty, self.form, self.operations, self.preview):
+        for widget in (self.empty, self.form, self.operations, self.preview, self.waiting):
             layout.addWidget(widget)
         layout.addStretch(1)
 
@@ -184,7 +186,7 @@ class RegionDetails(QWidget):
         self.apply = QPushButton("Apply")
         self.apply.clicked.connect(self._apply_preview)
         self.drop = QPushButton("Cancel")
-        self.drop.clicked.connect(self._end_preview)
+        self.drop.clicked.connect(self._give_up)
         row = QHBoxLayout()
         row.addWidget(self.deviation, 1)
         row.addWidget(self.drop)
@@ -197,37 +199,25 @@ class RegionDetails(QWidget):
         holder.hide()
         return holder
 
-    def show_sizes_of(self, annotation: Annotation) -> None:
-        """Show the sizes of a region while it is being edited."""
-        self._beheld = annotation
-        if not self._measure_soon.isActive():
-            self._measure_soon.start()
+    def _show_busy(self, busy: bool) -> None:
+        self.drop.setVisible(not busy)  # the bar has one
+        self._show_operations()
 
-    def _show_sizes(self) -> None:
-        editor, beheld = self.editor, self._beheld
-        self._beheld = None
-        if editor is None:
-            return
-        selected = editor.selected_annotations
-        if beheld is not None and [a.id for a in selected] == [beheld.id]:
-            selected = [beheld]
-        if not selected:
-            return
-        vertices = _count_vertices(selected)
-        if editor.mpp is None:
-            self.sizes.setText(
-                f"{vertices:,} vertices. The slide does not say how large its pixels are, so there "
-                "are no sizes in mm."
-            )
-            return
-        sizes = [measure(annotation, editor.mpp) for annotation in selected]
-        area = sum(size.area_mm2 for size in sizes)
-        around = sum(size.perimeter_mm for size in sizes)
-        widest = max(size.greatest_diameter_mm for size in sizes)
-        self.sizes.setText(
-            f"{three_digits(area)} mm² · around {three_digits(around)} mm\n"
-            f"greatest diameter {three_digits(widest)} mm · {vertices:,} vertices"
-        )
+    def _show_operations(self) -> None:
+        """Show the operations, or in their place what was begun with one of them."""
+        selected = self.editor is not None and bool(self.editor.selected)
+        begun = self.waiting.is_busy or not self.preview.isHidden()
+        self.operations.setVisible(selected and not begun)
+        if begun:
+            QTimer.singleShot(0, self._bring_into_view)  # once it has its place
+
+    def _bring_into_view(self) -> None:
+        viewport = self.parentWidget()
+        scroll = None if viewport is None else viewport.parentWidget()
+        if isinstance(scroll, QScrollArea):
+            for widget in (self.preview, self.waiting):
+                if widget.isVisible():
+                    scroll.ensureWidgetVisible(widget)
 
     # -- what a person does ---------------------------------------------------------------------
 
@@ -268,57 +258,74 @@ class RegionDetails(QWidget):
             editor.replace(f"mark {status}", changed)
 
     def _unite(self) -> None:
-        self._combine("unite", lambda areas: unite([areas[-1], *areas[:-1]]))
-
-    def _cut(self) -> None:
-        editor = self.editor
-        if editor is None:
-            return
-        *others, current = self._areas()
-        try:
-            left = subtract(current, others)
-        except CamelyonError as error:
-            editor.report(error)
-            return
-        editor.replace(
-            "subtract", [] if left is None else [left], [current.id] if left is None else []
-        )
+        self._combine("unite", "Uniting", unite)
 
     def _intersect(self) -> None:
-        self._combine("intersect", lambda areas: intersect([areas[-1], *areas[:-1]]))
+        self._combine("intersect", "Intersecting", intersect)
 
     def _combine(
-        self, label: str, function: Callable[[list[Annotation]], Annotation | None]
+        self,
+        label: str,
+        doing: str,
+        function: Callable[[Sequence[Annotation]], Annotation | None],
     ) -> None:
+        areas = self._areas()
+
+        def done(editor: AnnotationEditor, result: Annotation | None) -> None:
+            if result is None:
+                editor.report(CamelyonError("The selected regions have nothing in common."))
+                return
+            editor.replace(label, [result], [a.id for a in areas])
+            editor.select([result.id])
+
+        what = f"{len(areas):,} regions"
+        self._compute(f"{doing} {what}", areas, function, [areas[-1], *areas[:-1]], done=done)
+
+    def _cut(self) -> None:
+        *others, current = self._areas()
+
+        def done(editor: AnnotationEditor, left: Annotation | None) -> None:
+            editor.replace(
+                "subtract", [] if left is None else [left], [current.id] if left is None else []
+            )
+
+        what = "a region" if len(others) == 1 else f"{len(others):,} regions"
+        self._compute(f"Subtracting {what}", self._areas(), subtract, current, others, done=done)
+
+    def _fill(self) -> None:
+        current = None if self.editor is None else self.editor.current
+        if current is None:
+            return
+
+        def done(editor: AnnotationEditor, filled: Annotation) -> None:
+            if filled is not current:
+                editor.replace("fill holes", [filled])
+
+        self._compute("Filling holes", [current], fill_holes, current, done=done)
+
+    def _compute(
+        self,
+        title: str,
+        taken: Sequence[Annotation],
+        function: Callable[..., Any],
+        *arguments: object,
+        done: Callable[[AnnotationEditor, Any], None],
+    ) -> None:
+        """Compute in a thread what becomes of annotations, if nobody changes them meanwhile."""
         editor = self.editor
         if editor is None:
             return
-        areas = self._areas()
-        try:
-            result = function(areas)
-        except CamelyonError as error:
-            editor.report(error)
-            return
-        if result is None:
-            editor.report(CamelyonError("The selected regions have nothing in common."))
-            return
-        editor.replace(label, [result], [a.id for a in areas])
-        editor.select([result.id])
 
-    def _fill(self) -> None:
-        self._change_current("fill holes", fill_holes)
+        def receive(result: Any) -> None:
+            if _are_as_taken(editor, taken):
+                done(editor, result)
+            else:
+                editor.report(CamelyonError(f"{title}: {_CHANGED}"))
 
-    def _change_current(self, label: str, function: Callable[[Annotation], Annotation]) -> None:
-        editor = self.editor
-        if editor is None or editor.current is None:
-            return
-        try:
-            changed = function(editor.current)
-        except CamelyonError as error:
-            editor.report(error)
-            return
-        if changed is not editor.current:
-            editor.replace(label, [changed])
+        self._end_preview()
+        self.waiting.compute(
+            f"{title} …", function, *arguments, receive=receive, fail=editor.report
+        )
 
     def _delete(self) -> None:
         if self.editor is not None:
@@ -340,42 +347,78 @@ class RegionDetails(QWidget):
             self.strength.setRange(0.5, 50.0)
             self.strength.setValue(2.0 if kind == "simplify" else 10.0)
         self.preview.show()
+        self._show_operations()
         self._show_preview()
 
     def _show_preview(self) -> None:
-        editor, display = self.editor, self._display
-        if editor is None or display is None or editor.current is None or self.preview.isHidden():
+        editor = self.editor
+        current = None if editor is None else editor.current
+        if editor is None or current is None or self.preview.isHidden():
             return
         scale, unit = (1.0, "px") if editor.mpp is None else (mean_mpp(editor.mpp), "µm")
-        function = simplify if self._kind == "simplify" else smooth
-        try:
-            changed, deviation_px = function(editor.current, self.strength.value() / scale)
-        except CamelyonError as error:
+
+        def receive(result: tuple[Annotation, float]) -> None:
+            changed, deviation_px = result
+            self._previewed = current, changed
+            if self._display is not None:
+                self._display.show_while_edited(changed)
+            self.deviation.setText(
+                f"{count_vertices([changed]):,} vertices; the outline moves by "
+                f"{deviation_px * scale:.1f} {unit} at most."
+            )
+            if self._apply_wanted:
+                self._apply_preview()
+
+        def fail(error: CamelyonError) -> None:
             self._previewed = None
             self.deviation.setText(str(error))
-            return
-        self._previewed = changed
-        display.show_while_edited(changed)
-        count = _count_vertices([changed])
-        self.deviation.setText(
-            f"{count:,} vertices; the outline moves by {deviation_px * scale:.1f} {unit} at most."
+
+        self._previewed = None
+        function, doing = (
+            (simplify, "Simplifying") if self._kind == "simplify" else (smooth, "Smoothing")
+        )
+        self.waiting.compute(
+            f"{doing} {count_vertices([current]):,} vertices …",
+            function,
+            current,
+            self.strength.value() / scale,
+            receive=receive,
+            fail=fail,
         )
 
     def _apply_preview(self) -> None:
         if self._preview_soon.isActive():
             self._preview_soon.stop()
             self._show_preview()
-        changed, label = self._previewed, self._kind
+        self._apply_wanted = self.waiting.is_busy
+        if self._apply_wanted:
+            return  # until it is computed
+        editor, previewed, label = self.editor, self._previewed, self._kind
         self._end_preview()
-        if self.editor is not None and changed is not None and changed is not self.editor.current:
-            self.editor.replace(label, [changed])
+        if editor is None or previewed is None:
+            return
+        before, after = previewed
+        if after is not before:
+            editor.replace(label, [after])
+
+    def _give_up(self) -> None:
+        self._apply_wanted = False
+        self._end_preview()
 
     def _end_preview(self) -> None:
         self._previewed = None
-        if not self.preview.isHidden() and self._display is not None:
-            self._display.show_while_edited(None)
+        if self.preview.isHidden():
+            return
         self.preview.hide()
+        self.waiting.cancel()
+        self._show_operations()
+        if self._display is not None:
+            self._display.show_while_edited(None)
+        if self._apply_wanted and self.editor is not None:
+            self._apply_wanted = False
+            self.editor.report(CamelyonError(f"{self._kind.capitalize()}: {_CHANGED}"))
 
 
-def _count_vertices(annotations: Iterable[Annotation]) -> int:
-    return sum(len(ring) for annotation in annotations for ring in annotation.rings)
+def _are_as_taken(editor: AnnotationEditor, taken: Sequence[Annotation]) -> bool:
+    known = editor.outlines.annotations
+    return all(known.get(annotation.id) is annotation for annotation in taken)

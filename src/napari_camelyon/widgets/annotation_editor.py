@@ -32,6 +32,7 @@ from napari_camelyon.annotations import (
     do,
     end_journal,
     find_unsaved,
+    first_changes,
     group_colour,
     group_names,
     is_saved,
@@ -68,6 +69,8 @@ class AnnotationEditor:
         What is drawn.
     path : Path or None
         The file; None until it is known where to save.
+    imported_from : Path or None
+        The file that new annotations were read from, which cannot be written.
     selected : tuple of str
         Ids; the last one is the one that tools work on.
     hidden, locked : set of (str or None)
@@ -91,13 +94,21 @@ class AnnotationEditor:
         self,
         annotation_set: AnnotationSet,
         *,
+        path: Path | None = None,
+        imported_from: Path | None = None,
         slide_name: str | None = None,
         mpp: Mpp | None = None,
         recovered: History | None = None,
     ) -> None:
         source = annotation_set.source
-        self.path = None if source is None else source.path
+        self.path = path if source is None else source.path
+        self.imported_from = imported_from
         self._began_with = annotation_set
+        self._way_to_first: tuple[Change, ...] = ()
+        if source is None and recovered is None:
+            # No file holds these: the journal has to.
+            self._began_with = AnnotationSet()
+            self._way_to_first = first_changes(annotation_set, imported_from)
         self.history = recovered or History(
             annotation_set, saved=None if source is None else annotation_set
         )
@@ -111,9 +122,9 @@ class AnnotationEditor:
         self.draw_group: str | None = self._names[0] if self._names else None
         self._on_disk = None if source is None else source.raw
         self._journal: Journal | None = None
-        self._way_to_saved: tuple[Change, ...] = ()
+        self._way_to_saved: tuple[Change, ...] = self._way_to_first
         if self.path is not None and recovered is None:
-            self._journal = Journal(self.path, annotation_set)
+            self._journal = Journal(self.path, self._began_with)
         elif self.path is not None:
             unsaved = find_unsaved(self.path)
             if unsaved is None or not unsaved.file_changed:
@@ -333,10 +344,6 @@ class AnnotationEditor:
 
     # -- the file -------------------------------------------------------------------------------
 
-    def keep_at(self, path: Path) -> None:
-        """Say where the set is to be saved, so that edits are kept safe beside it from now on."""
-        self._begin_journal(path)
-
     def warn_if_read_only(self) -> None:
         """Say, before work is done in vain, if the file cannot be written."""
         trouble = can_be_saved(self.path) if self.path is not None else ""
@@ -375,7 +382,7 @@ class AnnotationEditor:
             end_journal(self._journal, keep=False)
         self.path = file
         self._journal = Journal(file, self._began_with)
-        self._way_to_saved = tuple(self.history.done)
+        self._way_to_saved = (*self._way_to_first, *self.history.done)
 
     def close(self, *, keep_journal: bool = False) -> None:
         """Let go of the files. What is not saved stays in the journal only if that is wanted."""

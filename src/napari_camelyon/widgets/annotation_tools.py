@@ -374,16 +374,16 @@ class AnnotationTools:
             current = self._needs_current("rub out")
             yield
             return
-        radius_px = self.radius_screen_px * self.display.screen_px
+        radii_px = [self.radius_screen_px * px for px in self.display.screen_px_xy]
         preview = begin_stroke(current, adding=adding)
         at = self._place(event)
-        stroke = self._calm(stroke_region([at], radius_px))
+        stroke = self._calm(stroke_region([at], *radii_px))
         group = self.editor.draw_group if current is None else current.group
         self.display.show_result(preview_outline(preview, stroke), group)
         yield
         while event.type == "mouse_move":
             before, at = at, self._place(event)
-            stroke = self._calm(extend_stroke(stroke, [before, at], radius_px))
+            stroke = self._calm(extend_stroke(stroke, [before, at], *radii_px))
             self.display.show_result(preview_outline(preview, stroke), group)
             yield
         result = end_stroke(preview, stroke)

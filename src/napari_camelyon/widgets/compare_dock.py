@@ -31,6 +31,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_camelyon.annotations import (
+    FORMATS,
     Adjudication,
     Choice,
     Comparison,
@@ -650,7 +651,8 @@ def _short(path: Path, slide_path: Path | None) -> str:
 
 
 def _look_beside(path: Path) -> tuple[Path, tuple[Path, ...]]:
-    return path, found_beside(path).annotations
+    beside = found_beside(path).annotations
+    return path, tuple(file for file in beside if file.suffix.lower() in FORMATS)
 
 
 def _compare(

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QVBoxLayout, Q
 from superqt import QElidingLabel
 
 from napari_camelyon.annotations import FORMATS
-from napari_camelyon.cohort import Beside, FoundResults
+from napari_camelyon.cohort import ANNOTATION_EXTENSIONS, Beside, FoundResults
 from napari_camelyon.widgets.style import CLASS_COLOURS, CLASS_TITLES, chip, note
 
 __all__ = ["FoundList"]
@@ -59,7 +59,7 @@ class FoundList(QWidget):
     def mark_open(self, opened: set[Path]) -> None:
         """Disable the buttons of annotation files that are in the window already."""
         for path, button in self.buttons.items():
-            if path.suffix.lower() in FORMATS:
+            if path.suffix.lower() in ANNOTATION_EXTENSIONS:
                 button.setEnabled(path not in opened)
                 button.setText("is open" if path in opened else "Open")
 
@@ -69,7 +69,8 @@ class FoundList(QWidget):
     def _add_annotations(self, path: Path) -> None:
         button = QPushButton("Open")
         button.clicked.connect(lambda: self.annotations_wanted.emit(path))
-        tooltip = f"{FORMATS[path.suffix.lower()]} annotations\n{path}"
+        file_format = FORMATS.get(path.suffix.lower(), "Hamamatsu NDPA")
+        tooltip = f"{file_format} annotations\n{path}"
         self._add_row(path, path.name, tooltip, button, 2)
 
     def _add_results(self, found: FoundResults) -> None:

@@ -33,7 +33,7 @@ __all__ = [
 
 _FILES = (
     "Slides and annotations (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.bif *.vms *.vmu *.dcm "
-    "*.svslide *.xml *.geojson *.json);;All files (*)"
+    "*.svslide *.xml *.geojson *.json *.ndpa);;All files (*)"
 )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 
-from napari_camelyon import annotations
+from napari_camelyon.cohort import ANNOTATION_EXTENSIONS, annotated_slide, read_annotations
 from napari_camelyon.errors import CamelyonError
-from napari_camelyon.widgets.patient_view import patient_view
+from napari_camelyon.widgets.patient_view import PatientView, patient_view
 
 __all__ = ["open_path", "open_paths"]
 
@@ -23,7 +23,7 @@ def open_path(viewer: Viewer, path: Path, *, mpp: float | None = None) -> None:
     """
     view = patient_view(viewer)
     if _holds_annotations(path):
-        view.add_annotations(annotations.read(path))
+        _open_annotations(view, path)
     else:
         view.open_slide(path, mpp=mpp)
 
@@ -49,4 +49,16 @@ def open_paths(viewer: Viewer, paths: Sequence[Path], *, mpp: float | None = Non
 
 
 def _holds_annotations(path: Path) -> bool:
-    return path.suffix.lower() in annotations.FORMATS
+    return path.suffix.lower() in ANNOTATION_EXTENSIONS
+
+
+def _open_annotations(view: PatientView, path: Path) -> None:
+    name = annotated_slide(path, view.nodes) or view.shown
+    slide = None if name is None else view.nodes[name].slide
+    found = read_annotations(path, slide)
+    if slide is None or found.source is None or found.source.format != "ndpa":
+        view.add_annotations(found)
+        return
+    editor = view.add_annotations(found, over=name, imported_from=path)
+    where = "asks for a file" if editor.path is None else f"writes {editor.path.name}"
+    show_info(f"{path.name} can be read, but not written: Save {where}.")

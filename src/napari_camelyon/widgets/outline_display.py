@@ -287,11 +287,20 @@ class OutlineDisplay:
     # -- the view -------------------------------------------------------------------------------
 
     @property
-    def screen_px(self) -> float:
-        """Level-0 pixels a screen pixel."""
+    def screen_px_xy(self) -> tuple[float, float]:
+        """Level-0 pixels a screen pixel, along x and along y."""
         viewer, layer = self._viewer(), self.editor.layer
         assert viewer is not None
-        return float(1 / (camera(viewer).zoom * layer.scale[-1]))
+        along_y, along_x = 1 / (camera(viewer).zoom * np.asarray(layer.scale[-2:]))
+        return float(along_x), float(along_y)
+
+    @property
+    def screen_px(self) -> float:
+        """Level-0 pixels a screen pixel, along the axis that has fewer: what is within it is near.
+
+        Pixels of a slide need not be square.
+        """
+        return min(self.screen_px_xy)
 
     @property
     def view(self) -> Bounds:

@@ -6,7 +6,7 @@ nothing itself but asks the rooms below.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -17,7 +17,7 @@ from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from psygnal import Signal
 
-from napari_camelyon.annotations import AnnotationSet, annotations_from_layers
+from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, place_for_new
 from napari_camelyon.annotations import write as write_annotations
 from napari_camelyon.cohort import read_prediction, write_patient, write_slide_results
 from napari_camelyon.errors import AnnotationError, FileWriteError, ResultError
@@ -184,17 +184,38 @@ class PatientView:
         self.nodes_changed.emit()
         self.staged.emit()
 
-    def add_annotations(self, annotation_set: AnnotationSet) -> AnnotationEditor:
+    def add_annotations(
+        self,
+        annotation_set: AnnotationSet,
+        *,
+        over: str | None = None,
+        imported_from: Path | None = None,
+    ) -> AnnotationEditor:
         """Show annotations, to be edited, over the slide whose name they bear, else the shown one.
 
-        Without a slide they are kept in slide pixels until one comes.
+        Without a slide they are kept in slide pixels until one comes. New ones are going to be
+        saved beside their slide, under its name, unless something is there.
+
+        Parameters
+        ----------
+        annotation_set : AnnotationSet
+            As read from a file, or made for a new one.
+        over : str, optional
+            The slide, if it is known.
+        imported_from : Path, optional
+            The file that they were read from, if it cannot be written; they are new ones then.
         """
-        source = annotation_set.source
-        name = source.path.stem if source is not None else None
+        source = None if imported_from is not None else annotation_set.source
+        name = over if source is None else source.path.stem
         node = self.nodes.get(name) if name in self.nodes else self.shown_node
+        path = None
+        if source is None and node is not None:
+            path = self._place_for_new(node, imported_from)
         editor = edit_annotations(
             self.viewer,
-            annotation_set,
+            replace(annotation_set, source=source),
+            path=path,
+            imported_from=imported_from,
             slide_name=None if node is None else node.slide.name,
             mpp=None if node is None else node.slide.mpp,
             slide=self._shown_slide,
@@ -206,6 +227,12 @@ class PatientView:
             self.viewer.layers.append(editor.layer)
             _raise_annotations(self.viewer)
         return editor
+
+    def _place_for_new(self, node: NodeView, imported_from: Path | None) -> Path | None:
+        layers = [*self.viewer.layers, *(one for n in self.nodes.values() for one in n.put_away)]
+        editors = [editor for layer in layers if (editor := editor_of(layer)) is not None]
+        path = place_for_new(node.slide.path, imported_from)
+        return None if path in [editor.path for editor in editors] else path
 
     def _shown_slide(self) -> Slide | None:
         node = self.shown_node

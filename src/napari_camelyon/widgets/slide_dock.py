@@ -24,6 +24,7 @@ from superqt import QElidingLabel
 
 from napari_camelyon.cohort import Beside, FoundResults, found_beside
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.widgets.annotation_editor import editor_of
 from napari_camelyon.widgets.background import in_thread
 from napari_camelyon.widgets.found_list import FoundList
 from napari_camelyon.widgets.label_image import LabelDialog
@@ -302,15 +303,12 @@ class SlideDock(QWidget):
         self.found.mark_open(self._open_annotations())
 
     def _open_annotations(self) -> set[Path]:
-        sets = [
-            layer.metadata.get("napari_camelyon", {}).get("annotation_set")
-            for layer in self._view.viewer.layers
-        ]
-        return {
-            found.source.path.absolute()
-            for found in sets
-            if found is not None and found.source is not None
-        }
+        layers = self._view.viewer.layers
+        sets = [layer.metadata.get("napari_camelyon", {}).get("annotation_set") for layer in layers]
+        opened = [found.source.path for found in sets if found is not None and found.source]
+        editors = [editor for layer in layers if (editor := editor_of(layer)) is not None]
+        opened += [editor.imported_from for editor in editors if editor.imported_from is not None]
+        return {path.absolute() for path in opened}
 
 
 def _page() -> tuple[QWidget, QVBoxLayout]:
