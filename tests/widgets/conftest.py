@@ -6,25 +6,49 @@ import numpy as np
 import pytest
 
 from made_models import write_wsinfer_model
-from napari_camelyon.cli.window import docked_viewer
+from shared_window import SharedWindow
 
 PINK = (220, 160, 205)
 DARK = (40, 5, 40)
 
 
-@pytest.fixture
-def docked(qtbot, mock_app_model, tmp_path, monkeypatch) -> Iterator:
-    """The window of the program, shown, with a tiny model chosen; closed at the end.
+@pytest.fixture(scope="session")
+def _shared_window(qapp) -> Iterator[SharedWindow]:
+    window = SharedWindow()
+    yield window
+    window.close()
 
-    It has an application of its own, as napari's `make_napari_viewer` has: commands cannot be
-    registered twice in one.
+
+@pytest.fixture(autouse=True)
+def _no_window_beside_another(request, _shared_window) -> None:
+    """Windows under one screen disturb each other: who makes one finds no other."""
+    if "mock_app_model" in request.fixturenames:
+        _shared_window.close()
+
+
+@pytest.fixture
+def docked(qtbot, _shared_window, tmp_path, monkeypatch, request) -> Iterator:
+    """The window of the program, shown and empty, with a tiny model chosen; it may be closed.
+
+    Tests share it, and each finds it as it was when it was new. A test that needs a new one, or
+    leaves what stays until it is closed, is marked `fresh_window`.
     """
+    own = request.node.get_closest_marker("fresh_window") is not None
+    failed_before = request.session.testsfailed
     monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path / "cache"))
-    viewer, inference, stage = docked_viewer()
-    inference.choose_model(write_wsinfer_model(tmp_path / "dark"))
-    yield viewer, inference, stage
-    if hasattr(viewer.window, "_qt_window"):
-        viewer.close()
+    if own:
+        _shared_window.close()
+    docked = _shared_window.get()
+    docked[1].choose_model(write_wsinfer_model(tmp_path / "dark"))
+    yield docked
+    try:
+        if own or request.session.testsfailed > failed_before:
+            _shared_window.close()
+        else:
+            _shared_window.put_back()
+    except BaseException:
+        _shared_window.close()
+        raise
 
 
 @pytest.fixture
