@@ -1,6 +1,9 @@
 """A shown viewer with our docks, and small slides to open in it."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,16 +61,29 @@ def slide_dock(docked):
     return viewer.window.dock_widgets["Slide (napari-camelyon)"]
 
 
-@pytest.fixture
-def tissue_slide(make_slide) -> Callable:
-    """Make a slide of tissue at 0.5 µm/px with a dark square, which the tiny model calls tumour."""
-
-    def make(name: str = "node_1", *, side_px: int = 1024, mark_px: int = 0, mpp=0.5):
+@pytest.fixture(scope="session")
+def _tissue(make_slide) -> Callable:
+    @cache
+    def make(side_px: int, mark_px: int, mpp):
         pixels = np.full((side_px, side_px, 3), 245, np.uint8)
         pixels[64:-64, 64:-64] = PINK
         if mark_px:
             first = (side_px - mark_px) // 2
             pixels[first : first + mark_px, first : first + mark_px] = DARK
-        return make_slide(pixels, name=name, mpp=mpp)
+        return make_slide(pixels, mpp=mpp)
+
+    return make
+
+
+@pytest.fixture
+def tissue_slide(_tissue, tmp_path_factory) -> Callable:
+    """Make a slide of tissue at 0.5 µm/px with a dark square, which the tiny model calls tumour.
+
+    It has a folder of its own.
+    """
+
+    def make(name: str = "node_1", *, side_px: int = 1024, mark_px: int = 0, mpp=0.5):
+        path = tmp_path_factory.mktemp("slides") / f"{name}.tif"
+        return Path(shutil.copy(_tissue(side_px, mark_px, mpp), path))
 
     return make

@@ -1,5 +1,6 @@
 """The program's window for many tests, one after another: each finds it as if it were new."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -14,7 +15,8 @@ from qtpy.QtCore import QEvent, QEventLoop, Qt, QThreadPool
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDockWidget
 
-from napari_camelyon.cli.window import docked_viewer
+from napari_camelyon.cli.window import bring_to_front, docked_viewer
+from napari_camelyon.widgets.alignment_check import AlignmentCheck
 from napari_camelyon.widgets.annotation_editor import editor_of
 from napari_camelyon.widgets.napari_compat import camera, canvas_widget, main_window, scale_bar
 from napari_camelyon.widgets.patient_view import patient_view
@@ -50,7 +52,9 @@ class SharedWindow:
             window.resize(*SIZE)
             settle()  # docks are laid out with the event loop
             self._layout = window.saveState()
+            _let_go_of_keys(self._docked[0])
             self._as_it_was = self._state()
+            _let_what_lasts_be()
         return self._docked
 
     def close(self):
@@ -62,6 +66,7 @@ class SharedWindow:
             settle()
             self._application.__exit__(None, None, None)
             self._application = None
+            _let_what_lasts_be()
 
     def put_back(self):
         """Take away what a test has left; fail if something stays that the next could see."""
@@ -79,10 +84,14 @@ class SharedWindow:
         inference.status.clear()
         annotate.pages.setCurrentIndex(0)
         slide.pages.setCurrentIndex(0)
-        main_window(viewer).restoreState(self._layout)  # which dock is in front, and how large
-        main_window(viewer).resize(*SIZE)
+        bring_to_front(slide)
+        window = main_window(viewer)
+        if (window.width(), window.height()) != SIZE:
+            window.resize(*SIZE)
+            window.restoreState(self._layout)
+            settle()
         canvas_widget(viewer).setFocus()
-        QTest.keyRelease(canvas_widget(viewer), Qt.Key.Key_Control)  # else Ctrl is held for Qt
+        _let_go_of_keys(viewer)
         notification_manager.records.clear()
         now = self._state()
         changed = {key: (was, now[key]) for key, was in self._as_it_was.items() if was != now[key]}
@@ -110,6 +119,7 @@ class SharedWindow:
             "threshold": (patient_view(viewer).threshold, stage.threshold_slider.value()),
             "docks": sorted(one.windowTitle() for one in _children(viewer, QDockWidget)),
             "size": main_window(viewer).size(),
+            "in front": slide.isVisible(),
             "on top": [
                 one for one in QApplication.topLevelWidgets()
                 if one.isVisible() and one is not main_window(viewer)
@@ -132,6 +142,18 @@ def settle():
     raise AssertionError("threads start threads for ever")
 
 
+def _let_go_of_keys(viewer):
+    # For Qt those of the last event that a test has sent are held until the next one.
+    QTest.keyRelease(canvas_widget(viewer), Qt.Key.Key_Control)
+
+
+def _let_what_lasts_be():
+    """napari collects all garbage with each layer that leaves: look through what is new alone."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 def _empty(viewer):
     view = patient_view(viewer)
     while view.nodes:
@@ -150,6 +172,8 @@ def _empty(viewer):
             one.close()
     for one in _children(viewer, NapariQtNotification):
         one.close()
+    for one in _children(viewer, AlignmentCheck):
+        one.deleteLater()  # a small one stays for each time, as long as the window
 
 
 def _children(viewer, kind):
