@@ -60,6 +60,8 @@ def shrink() -> Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]:
     """Average areas of factor × factor pixels; what is left over at the edge is dropped."""
 
     def shrink_by(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+        if factor == 1:
+            return pixels
         rows, columns = pixels.shape[0] // factor, pixels.shape[1] // factor
         whole = pixels[: rows * factor, : columns * factor].astype(np.float64)
         means = whole.reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))

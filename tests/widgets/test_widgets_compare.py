@@ -30,7 +30,10 @@ def compare_dock(docked, qtbot):
     window = main_window(viewer)
     window.activateWindow()
     qtbot.waitUntil(window.isActiveWindow)
-    return dock
+    yield dock
+    if hasattr(viewer.window, "_qt_window"):
+        viewer.window.remove_dock_widget(holder)
+        dock.deleteLater()  # its keys would stay in use
 
 
 def square(x, y, side, group="metastases"):

@@ -154,6 +154,7 @@ def test_a_second_slide_swaps_the_layers_and_results_stay(docked, tissue_slide, 
     assert patient_view(viewer).shown == "node_1"
 
 
+@pytest.mark.fresh_window
 def test_moving_the_threshold_restages_without_a_new_run(docked, tissue_slide, qtbot):
     viewer, inference, stage = docked
     open_paths(viewer, [tissue_slide("node_1", mark_px=512)])
@@ -171,6 +172,7 @@ def test_moving_the_threshold_restages_without_a_new_run(docked, tissue_slide, q
     qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN1mi")
 
 
+@pytest.mark.fresh_window
 def test_the_threshold_is_the_models_until_a_person_chooses_one(docked, tissue_slide):
     viewer, _, stage = docked
     open_paths(viewer, [tissue_slide("node_1", mark_px=512)])
@@ -273,6 +275,7 @@ def test_a_pixel_size_that_cannot_be_kept_is_used_and_said(docked, tissue_slide,
     assert any("cannot be kept" in note and "newer" in note for note in notes)
 
 
+@pytest.mark.fresh_window
 def test_a_model_that_does_not_load_is_explained_in_the_dock(docked, tissue_slide, qtbot, tmp_path):
     viewer, inference, stage = docked
     open_paths(viewer, [tissue_slide("node_1")])

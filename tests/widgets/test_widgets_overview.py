@@ -199,6 +199,7 @@ def test_keys_zoom_to_objectives_about_the_cursor(docked, slide_dock, marked, qt
     assert_allclose(across / per_logical, MARK_PX * np.array(MPP) / 0.5, atol=2)
 
 
+@pytest.mark.fresh_window
 def test_without_pixel_size_zoom_is_a_ratio_and_says_so_once(
     docked, slide_dock, tissue_slide, qtbot
 ):

@@ -61,6 +61,7 @@ def wait_for_found(qtbot, dock, count):
     qtbot.waitUntil(lambda: dock.pages.tabText(FOUND) == f"Found ({count})")
 
 
+@pytest.mark.fresh_window
 def test_from_an_empty_window_to_an_outline_over_a_slide(docked, slide_dock, folder, qtbot):
     viewer, _, _ = docked
     dock, view = slide_dock, patient_view(docked[0])
@@ -124,6 +125,7 @@ def test_from_an_empty_window_to_an_outline_over_a_slide(docked, slide_dock, fol
     assert row_texts(dock) == ["node_1", "node_2", "node_10"], "they still lie in the folder"
 
 
+@pytest.mark.fresh_window
 def test_slides_of_elsewhere_and_folders_without_any(docked, slide_dock, folder, tmp_path, qtbot):
     viewer, _, _ = docked
     dock = slide_dock
@@ -232,6 +234,7 @@ def test_a_pixel_size_is_set_once_and_not_under_results(
     assert not dock.mpp_button.isEnabled()
 
 
+@pytest.mark.fresh_window
 @pytest.mark.parametrize("how", ["window", "dock"])
 def test_closing_while_pictures_are_read_stops_reading(docked, slide_dock, folder, qtbot, how):
     viewer, _, _ = docked
@@ -289,6 +292,7 @@ def test_the_label_is_shown_on_request_only(docked, slide_dock, shared_data, qtb
     assert not [label for label in everywhere if label.pixmap() and not label.pixmap().isNull()]
 
 
+@pytest.mark.fresh_window
 def test_the_docks_fit_a_small_screen_and_the_slide_is_in_front(docked, slide_dock, qtbot):
     viewer, inference, stage = docked
     window = main_window(viewer)
