@@ -2,7 +2,7 @@
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/annotating.py [--regions 5000]
 
-With real mouse events in a shown window, for each way:
+With real mouse events in a shown window, over an open slide of CAMELYON's full size, for each way:
 
 load      from the file (ours) or the arrays (napari) to the first frame with all outlines
 pick      from the click on a region to what it has changed
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
+from large_slide import write_large_slide
 from napari.layers import Shapes
 from napari.layers.shapes._shapes_constants import Mode
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
@@ -33,8 +34,9 @@ from napari_camelyon import annotations
 from napari_camelyon.annotations import AnnotationSet, Group, make_annotation
 from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.widgets.annotating import tools_of
-from napari_camelyon.widgets.napari_compat import camera, canvas_widget
+from napari_camelyon.widgets.napari_compat import camera, canvas_widget, load_what_layers_need
 from napari_camelyon.widgets.patient_view import patient_view
+from napari_camelyon.widgets.slide_layer import slides_are_sharp
 
 LARGEST_OFFICIAL = 45_065
 """Points of the largest polygon among the official annotations of CAMELYON16 and 17."""
@@ -51,10 +53,14 @@ def main() -> None:
     one = [_wavy_ring(np.array([60_000.0, 60_000.0]), 20_000.0, LARGEST_OFFICIAL, 900)]
     print("| outlines | way | load | pick | move | frame | drop | undo | brush |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for title, rings in ((f"{len(many):,} × {options.points}", many), ("1 × 45,065", one)):
-        _measure_ours(title, rings, options.moves)
-        if not options.skip_napari:
-            _measure_napari(title, rings, min(options.moves, 5))
+    with tempfile.TemporaryDirectory() as folder:
+        slide = Path(folder) / "slide.tif"
+        noise = np.random.default_rng(0).integers(120, 250, (1024, 1024, 3), dtype=np.uint8)
+        write_large_slide(slide, pixels=noise)
+        for title, rings in ((f"{len(many):,} × {options.points}", many), ("1 × 45,065", one)):
+            _measure_ours(title, rings, options.moves, slide)
+            if not options.skip_napari:
+                _measure_napari(title, rings, min(options.moves, 5), slide)
 
 
 def _many(count: int, points: int) -> list[np.ndarray]:
@@ -75,12 +81,12 @@ def _wavy_ring(centre: np.ndarray, radius: float, points: int, seed: int) -> np.
     return centre + radius * (1 + waves)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
-def _measure_ours(title: str, rings: list[np.ndarray], moves: int) -> None:
+def _measure_ours(title: str, rings: list[np.ndarray], moves: int, slide: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "many.xml"
         made = [make_annotation("polygon", ring, group="Tumor") for ring in rings]
         annotations.write(AnnotationSet(tuple(made), (Group("Tumor", colour="#00c000"),)), path)
-        viewer = _viewer()
+        viewer = _viewer(slide)
         hand = _Hand(viewer)
         view = patient_view(viewer)
         start = time.perf_counter()
@@ -112,8 +118,8 @@ def _measure_ours(title: str, rings: list[np.ndarray], moves: int) -> None:
         viewer.close()
 
 
-def _measure_napari(title: str, rings: list[np.ndarray], moves: int) -> None:
-    viewer = _viewer()
+def _measure_napari(title: str, rings: list[np.ndarray], moves: int, slide: Path) -> None:
+    viewer = _viewer(slide)
     hand = _Hand(viewer)
     start = time.perf_counter()
     layer = Shapes(
@@ -158,12 +164,13 @@ def _print(
     )
 
 
-def _viewer() -> napari.Viewer:
+def _viewer(slide: Path) -> napari.Viewer:
     viewer = napari.Viewer()
-    Shapes(ndim=2)  # with the first one napari loads pandas and units, whoever makes it
     viewer.window.resize(1100, 700)
-    end = time.perf_counter() + 0.5
-    while time.perf_counter() < end:
+    load_what_layers_need()  # as our window does while the person looks for a slide
+    patient_view(viewer).open_slide(slide)
+    end = time.perf_counter() + 3
+    while time.perf_counter() < end or not slides_are_sharp(viewer):
         QApplication.processEvents()
     return viewer
 

@@ -107,10 +107,16 @@ def bare_brush_circle(viewer: Viewer) -> None:
 def load_what_layers_need() -> None:
     """Make a layer and drop it: with the first one napari loads all units, half a second long.
 
-    pandas, which Shapes need, is loaded meanwhile; that takes as long again.
+    pandas, which Shapes need, is loaded meanwhile; that takes as long again. So is what reads the
+    numbers of annotation files.
     """
-    Thread(target=import_module, args=("pandas",), daemon=True).start()
+    Thread(target=_import, args=("pandas", "pyarrow.csv"), daemon=True).start()
     Image(np.zeros((2, 2), np.uint8))
+
+
+def _import(*modules: str) -> None:
+    for module in modules:
+        import_module(module)
 
 
 def drawing_node(viewer: Viewer, layer: Layer) -> Node:
