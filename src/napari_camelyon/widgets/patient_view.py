@@ -220,7 +220,7 @@ class PatientView:
             mpp=None if node is None else node.slide.mpp,
             slide=self._shown_slide,
         )
-        with self._arranging_layers():
+        with self._arranging_layers(some_leave=False):
             if node is not None and node.slide.name != self.shown:
                 node.put_away.append(editor.layer)
                 return editor
@@ -505,13 +505,13 @@ class PatientView:
         self.shown_changed.emit()
 
     @contextmanager
-    def _arranging_layers(self) -> Iterator[None]:
+    def _arranging_layers(self, *, some_leave: bool = True) -> Iterator[None]:
         before, self._arranging = self._arranging, True
         try:
             # napari collects all garbage after each layer that leaves, a third of a second; once
             # is enough, and where none can leave it would be once too often.
             layers = self.viewer.layers
-            with layers.batched_update() if layers else nullcontext():
+            with layers.batched_update() if layers and some_leave else nullcontext():
                 yield
         finally:
             self._arranging = before
