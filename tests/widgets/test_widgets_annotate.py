@@ -533,3 +533,38 @@ def test_outlines_follow_when_another_slide_was_shown_meanwhile(desk, tissue_sli
     qtbot.waitUntil(lambda: display._lines["all"].visible)
     desk.hand.click((500, 500))
     assert desk.editor.current.name == "large"
+
+
+# --- napari's own tools ------------------------------------------------------------------------
+
+
+def test_what_is_drawn_with_naparis_own_tools_becomes_an_annotation(desk, qtbot):
+    layer = desk.editor.layer
+    desk.editor.draw_in("Exclusion")
+    layer.mode = "add_rectangle"
+    desk.hand.drag([(100, 100), (150, 150), (200, 220)])
+    qtbot.waitUntil(lambda: len(desk.editor.now) == 3)
+    drawn = desk.editor.current
+    assert drawn.group == "Exclusion"
+    assert_allclose(region_of(drawn).bounds, (100, 100, 200, 220), atol=SCREEN_PX)
+    assert len(layer.data) == 0
+    layer.mode = "add_polygon"
+    for at in [(100, 800), (200, 800), (200, 900)]:
+        desk.hand.click(at)
+    desk.hand.double_click((100, 900))
+    qtbot.waitUntil(lambda: len(desk.editor.now) == 4)
+    bounds = region_of(desk.editor.current).bounds
+    assert_allclose(bounds, (100, 800, 200, 900), atol=SCREEN_PX)
+    assert labels(desk) == ["draw", "draw"]
+    desk.save()
+    assert len(annotations.read(desk.xml)) == 4
+    desk.take_tool("select")
+    assert layer.mode == "pan_zoom"
+
+
+def test_our_tools_rest_while_one_of_naparis_is_in_hand(desk):
+    desk.hand.click((500, 500))
+    desk.take_tool("brush")
+    desk.editor.layer.mode = "select"
+    desk.hand.drag([(700, 400), (760, 500), (700, 600)])
+    assert not labels(desk)
