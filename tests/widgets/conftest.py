@@ -23,10 +23,10 @@ def _shared_window(qapp) -> Iterator[SharedWindow]:
 
 
 @pytest.fixture(autouse=True)
-def _no_window_beside_another(request, _shared_window) -> None:
+def _no_window_beside_another(request) -> None:
     """Windows under one screen disturb each other: who makes one finds no other."""
     if "mock_app_model" in request.fixturenames:
-        _shared_window.close()
+        request.getfixturevalue("_shared_window").close()
 
 
 @pytest.fixture
@@ -44,14 +44,11 @@ def docked(qtbot, _shared_window, tmp_path, monkeypatch, request) -> Iterator:
     docked = _shared_window.get()
     docked[1].choose_model(write_wsinfer_model(tmp_path / "dark"))
     yield docked
-    try:
-        if own or request.session.testsfailed > failed_before:
-            _shared_window.close()
-        else:
-            _shared_window.put_back()
-    except BaseException:
+    if own or request.session.testsfailed > failed_before:
+        _shared_window.close()  # nobody knows what state it is in
+    elif left := _shared_window.put_back():
         _shared_window.close()
-        raise
+        pytest.fail(f"The next test would find this; see the mark `fresh_window`: {left}")
 
 
 @pytest.fixture
