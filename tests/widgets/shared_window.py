@@ -10,6 +10,7 @@ from napari._app_model._app import NapariApplication, _napari_names
 from napari._qt._qapp_model.qactions import init_qactions
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from napari.plugins import _initialize_plugins
+from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QEventLoop, Qt, QThreadPool
 from qtpy.QtGui import QCursor
@@ -22,7 +23,7 @@ from napari_camelyon.widgets.annotation_editor import editor_of
 from napari_camelyon.widgets.napari_compat import camera, canvas_widget, main_window, scale_bar
 from napari_camelyon.widgets.patient_view import patient_view
 
-SIZE = (1300, 850)
+PLACE, SIZE = (60, 40), (1300, 850)
 
 
 class SharedWindow:
@@ -47,10 +48,11 @@ class SharedWindow:
             self.close()
             self._application = _application()
             self._application.__enter__()
+            get_settings().reset()  # the last window has left its place and size there
             self._docked = docked_viewer()
             window = main_window(self._docked[0])
             # As small as its docks let it be, it would grow with the next tab.
-            window.resize(*SIZE)
+            window.setGeometry(*PLACE, *SIZE)
             for _ in range(2):  # docks are laid out with the event loop, when the window is there
                 settle()
             self._layout = window.saveState()
@@ -89,7 +91,7 @@ class SharedWindow:
         bring_to_front(slide)
         window = main_window(viewer)
         if (window.width(), window.height()) != SIZE:
-            window.resize(*SIZE)
+            window.setGeometry(*PLACE, *SIZE)
             window.restoreState(self._layout)
             settle()
         canvas_widget(viewer).setFocus()

@@ -8,7 +8,7 @@ from napari.utils.notifications import notification_manager
 from napari.utils.shortcuts import default_shortcuts
 from numpy.testing import assert_allclose
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QKeySequence, QWheelEvent
+from qtpy.QtGui import QCursor, QKeySequence, QWheelEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_camelyon.widgets.napari_compat import camera, canvas_widget, main_window, scale_bar
@@ -166,6 +166,7 @@ def test_keys_zoom_to_objectives_about_the_cursor(docked, slide_dock, marked, qt
     scale_bar(viewer).visible = False
     spot = QPoint(canvas.width() // 2 + 90, canvas.height() // 2 - 60)
     qtbot.mouseMove(canvas, spot)
+    qtbot.waitUntil(lambda: canvas.mapFromGlobal(QCursor.pos()) == spot)
     from_middle = np.array([90.0 + (canvas.width() % 2) / -2, -60.0 + (canvas.height() % 2) / -2])
 
     def under_cursor():
