@@ -30,7 +30,9 @@ lint: install
 	$(BIN)/lint-imports
 
 # Windows under one screen disturb each other, so what shows napari runs alone. The tests of a file
-# stay in one process: some share what takes a minute to generate.
+# stay in one process: some share what takes a minute to generate. Each process keeps to one thread:
+# with more of them than cores torch takes several times as long.
+test-core: export OMP_NUM_THREADS := 1
 test-core: install
 	$(BIN)/python -m pytest -m "not gui and not staged" -n 2 --dist loadfile
 
