@@ -64,6 +64,12 @@ def turn_wheel(widget, steps):
     QApplication.sendEvent(widget, event)
 
 
+def put_cursor(qtbot, widget, at):
+    """Put the screen's own cursor there; `qtbot.mouseMove` may send an event alone."""
+    QCursor.setPos(widget.mapToGlobal(at))
+    qtbot.waitUntil(lambda: widget.mapFromGlobal(QCursor.pos()) == at)
+
+
 def test_the_box_is_what_is_seen_and_the_mouse_moves_it(docked, slide_dock, marked, qtbot):
     viewer, _, _ = docked
     minimap = slide_dock.minimap
@@ -165,8 +171,7 @@ def test_keys_zoom_to_objectives_about_the_cursor(docked, slide_dock, marked, qt
     qtbot.waitUntil(window.isActiveWindow)
     scale_bar(viewer).visible = False
     spot = QPoint(canvas.width() // 2 + 90, canvas.height() // 2 - 60)
-    qtbot.mouseMove(canvas, spot)
-    qtbot.waitUntil(lambda: canvas.mapFromGlobal(QCursor.pos()) == spot)
+    put_cursor(qtbot, canvas, spot)
     from_middle = np.array([90.0 + (canvas.width() % 2) / -2, -60.0 + (canvas.height() % 2) / -2])
 
     def under_cursor():
@@ -185,7 +190,7 @@ def test_keys_zoom_to_objectives_about_the_cursor(docked, slide_dock, marked, qt
     minimap = slide_dock.minimap
     minimap.look_at(MARK_XY)
     was = middle(viewer)
-    qtbot.mouseMove(slide_dock.zoom.buttons[3])
+    put_cursor(qtbot, slide_dock.zoom.buttons[3], QPoint(5, 5))
     qtbot.mouseClick(slide_dock.zoom.buttons[3], LEFT)
     assert_allclose(middle(viewer), was)
     assert slide_dock.zoom.label.text() == "20×  0.50 µm/px"
