@@ -43,8 +43,9 @@ def check(annotation, edited, deviation):
 def test_simplifying_keeps_some_of_the_points_and_all_rings(annotation, tolerance):
     edited, deviation = annotations.simplify(annotation, tolerance)
     check(annotation, edited, deviation)
-    assert len(points_of(edited)) <= max(
-        len(points_of(annotation)), shapely.get_num_coordinates(region(annotation))
+    # A point that the file repeats stays repeated where its ring is not changed.
+    assert len(bits(points_of(edited))) <= max(
+        len(bits(points_of(annotation))), shapely.get_num_coordinates(region(annotation))
     )
     known = bits(shapely.get_coordinates(region(annotation))) | bits(points_of(annotation))
     assert bits(points_of(edited)) <= known
