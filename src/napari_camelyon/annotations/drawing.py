@@ -22,6 +22,7 @@ from napari_camelyon.annotations.model import (
     bounds_of,
 )
 from napari_camelyon.annotations.regions import outline_rings, winding_numbers
+from napari_camelyon.annotations.without_collecting import without_collecting
 
 __all__ = [
     "Bounds",
@@ -64,7 +65,8 @@ class Outlines:
 def outlines_of(annotation_set: AnnotationSet) -> Outlines:
     """Return what can be drawn of a set."""
     outlines = Outlines()
-    update_outlines(outlines, annotation_set)
+    with without_collecting():
+        update_outlines(outlines, annotation_set)
     return outlines
 
 

@@ -1,9 +1,7 @@
 """Which file is of which format."""
 
-import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +12,7 @@ from napari_camelyon.annotations.imagescope import read_imagescope
 from napari_camelyon.annotations.imagescope_write import imagescope_bytes
 from napari_camelyon.annotations.model import AnnotationSet
 from napari_camelyon.annotations.ndpa import read_ndpa
+from napari_camelyon.annotations.without_collecting import without_collecting
 from napari_camelyon.annotations.xml_text import decode, root_of
 from napari_camelyon.errors import AnnotationError
 from napari_camelyon.files import atomic_file
@@ -70,7 +69,7 @@ def read(path: str | os.PathLike[str], *, frame: GlassFrame | None = None) -> An
         NDPA and there is no `frame`.
     """
     path = Path(path)
-    with _without_collecting():
+    with without_collecting():
         return parse(_bytes_of(path), path, frame=frame)
 
 
@@ -89,22 +88,6 @@ def parse(raw: bytes, path: Path, *, frame: GlassFrame | None = None) -> Annotat
     if not content:
         raise AnnotationError(f"{path} is empty: fetch or export it again.")
     raise AnnotationError(f"{path} is no annotation file that can be read: choose {_READ}.")
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Leave Python's collector of garbage alone while thousands of annotations are made.
-
-    They are no garbage, and to find that out it looks at everything there is: in a window of
-    napari that takes a quarter of a second each time.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def write(

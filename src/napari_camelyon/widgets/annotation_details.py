@@ -114,6 +114,10 @@ class RegionDetails(QWidget):
         self.form = self._form()
         self.operations = self._operations()
         self.preview = self._preview_row()
+        # Once it has its place; as a child it goes when the window does.
+        self._bring_soon = QTimer(self)
+        self._bring_soon.setSingleShot(True)
+        self._bring_soon.timeout.connect(self._bring_into_view)
         self.waiting = Waiting()
         self.waiting.busy_changed.connect(self._show_busy)
         self.waiting.cancel_button.clicked.connect(self._give_up)
@@ -209,7 +213,7 @@ class RegionDetails(QWidget):
         begun = self.waiting.is_busy or not self.preview.isHidden()
         self.operations.setVisible(selected and not begun)
         if begun:
-            QTimer.singleShot(0, self._bring_into_view)  # once it has its place
+            self._bring_soon.start()
 
     def _bring_into_view(self) -> None:
         viewport = self.parentWidget()
