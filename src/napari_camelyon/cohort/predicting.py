@@ -42,8 +42,22 @@ class PredictRequest:
         Patches with less tissue are left out.
     device : str
         ``auto``, or a device's name.
-    batch_size : int
-        Patches predicted at once.
+    engine : str
+        ``auto``, ``torch``, ``compiled``, ``openvino`` or ``onnxruntime``: what computes.
+    precision : str
+        ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+    batch_size : int or None
+        Patches predicted at once; None: found out by a short calibration.
+    stain : str
+        ``none``, ``macenko`` or ``reinhard``: how patches are brought to the model's stain.
+    leave_out : tuple of str
+        Kinds of spoilt areas whose patches are left out: ``pen``, ``blur``, ``fold``.
+    uncertainty : str
+        ``none``, ``tta``, ``mc_dropout`` or ``ensemble``: how it is estimated.
+    samples : int
+        Predictions a patch for ``mc_dropout``.
+    ensemble : tuple of str
+        The other models of an ensemble, as paths or names.
     """
 
     model_path: Path | None = None
@@ -53,7 +67,14 @@ class PredictRequest:
     threshold: float | None = None
     min_tissue_fraction: float = 0.40
     device: str = "auto"
-    batch_size: int = 16
+    engine: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    stain: str = "none"
+    leave_out: tuple[str, ...] = ()
+    uncertainty: str = "none"
+    samples: int = 20
+    ensemble: tuple[str, ...] = ()
 
 
 def predict_to_folder(
@@ -113,7 +134,7 @@ def predict_to_folder(
             patch_grid,
             heatmap=heatmap,
             device=request.device,
-            batch_size=request.batch_size,
+            batch_size=request.batch_size or 16,
             cancelled=cancelled,
         ):
             on_update(update)

@@ -1,6 +1,6 @@
 """The heatmap: one value a patch, in place on the slide."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -45,6 +45,9 @@ class Heatmap:
         Which model it is from; empty when unknown.
     method : {"patches", "dense"}
         Whether the model saw each patch on its own, or whole blocks at once.
+    maps : dict of str to ndarray of float32, shape (rows, columns)
+        What else was computed for each cell, NaN where it was not: ``p_<class>``,
+        ``uncertainty_total``, ``uncertainty_aleatoric``, ``uncertainty_epistemic``.
     """
 
     grid: Grid
@@ -60,6 +63,7 @@ class Heatmap:
     model_sha256: str = ""
     method: HeatmapMethod = "patches"
     damaged_cells: int = 0
+    maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit the grid."""

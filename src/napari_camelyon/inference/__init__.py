@@ -1,6 +1,7 @@
 """Running a model over a slide: read, batch, predict, and hand the values out as they come."""
 
+from napari_camelyon.inference.control import RunControl
 from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
 from napari_camelyon.inference.patches import read_patch
 
-__all__ = ["Update", "new_heatmap", "predict_patches", "read_patch", "run"]
+__all__ = ["RunControl", "Update", "new_heatmap", "predict_patches", "read_patch", "run"]
