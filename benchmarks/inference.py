@@ -10,8 +10,9 @@ the whole way from the slide's file to the written result: finding tissue, readi
 writing; not the import of packages and the loading of weights. Every run is a process of its own,
 and the programs take turns, so that a machine whose speed drifts slows all of them alike.
 
-FOLDER holds resnet18.pt (a torchvision state dict), torchscript_model.pt and config.json (WSInfer's
-layout). Without it one with random weights is made.
+FOLDER holds resnet18.pt (a torchvision state dict) with its specification resnet18.json, and
+torchscript_model.pt with config.json (WSInfer's layout). Without it one with random weights is
+made.
 """
 
 import argparse
@@ -31,6 +32,7 @@ import numpy as np
 from large_slide import write_large_slide
 
 from napari_camelyon.files import atomic_folder, cache_folder
+from napari_camelyon.specs import ModelSpec, write_model_spec
 
 SLIDE_PX, MPP = 10_240, 0.5
 PATCH_PX = 224
@@ -126,7 +128,7 @@ def _run_ours(slide_path: Path, folder: Path, engine: str, precision: str, out: 
     from napari_camelyon.staging import classify_node, find_lesions
     from napari_camelyon.tissue import plan_patches
 
-    model = load_model(folder)
+    model = load_model(folder / "resnet18.pt")
     try:
         path = choose_numeric_path(model, engine=engine, precision=precision)
     except ModelError as error:
@@ -291,6 +293,8 @@ def _random_model() -> Path:
                 ],
             }
             (made / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            spec = ModelSpec("ResNet-18 with random weights", PATCH_PX, MPP)
+            write_model_spec(spec, made / "resnet18.json")
     return folder
 
 

@@ -1,9 +1,10 @@
-"""Predict one slide with WSInfer, as its command does, and print how long that took, as JSON.
+r"""Predict one slide with WSInfer, as its command does, and print how long that took, as JSON.
 
 Run by benchmarks/inference.py in an environment of WSInfer's own:
 
     uv venv wsinfer
-    uv pip install --python wsinfer "wsinfer==0.6.1" "zarr<3" "numpy<2" "tifffile<2025" "tiffslide<3"
+    uv pip install --python wsinfer "wsinfer==0.6.1" "zarr<3" "numpy<2" "tifffile<2025" \
+        "tiffslide<3"
 
 Its functions are called with its command's defaults. The command itself asks an online registry
 before it does anything; that question is all that is left out.
