@@ -2,6 +2,29 @@
 
 from napari_camelyon.inference.control import RunControl
 from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+from napari_camelyon.inference.numeric import (
+    NumericPath,
+    OutOfMemoryError,
+    Pending,
+    Predicted,
+    Predictor,
+    choose_numeric_path,
+    prepare,
+)
 from napari_camelyon.inference.patches import read_patch
 
-__all__ = ["RunControl", "Update", "new_heatmap", "predict_patches", "read_patch", "run"]
+__all__ = [
+    "NumericPath",
+    "OutOfMemoryError",
+    "Pending",
+    "Predicted",
+    "Predictor",
+    "RunControl",
+    "Update",
+    "choose_numeric_path",
+    "new_heatmap",
+    "predict_patches",
+    "prepare",
+    "read_patch",
+    "run",
+]
