@@ -11,14 +11,44 @@ from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.numeric import (
+        NumericPath,
+        OutOfMemoryError,
+        Pending,
+        Predicted,
+        Predictor,
+        choose_numeric_path,
+        prepare,
+    )
     from napari_camelyon.inference.patches import read_patch
 
-__all__ = ["RunControl", "Update", "new_heatmap", "predict_patches", "read_patch", "run"]
+__all__ = [
+    "NumericPath",
+    "OutOfMemoryError",
+    "Pending",
+    "Predicted",
+    "Predictor",
+    "RunControl",
+    "Update",
+    "choose_numeric_path",
+    "new_heatmap",
+    "predict_patches",
+    "prepare",
+    "read_patch",
+    "run",
+]
 
-_MODULES = {
+_MODULE_OF = {
+    "NumericPath": "numeric",
+    "OutOfMemoryError": "numeric",
+    "Pending": "numeric",
+    "Predicted": "numeric",
+    "Predictor": "numeric",
     "Update": "engine",
+    "choose_numeric_path": "numeric",
     "new_heatmap": "engine",
     "predict_patches": "engine",
+    "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
 }
@@ -26,8 +56,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module when it is first used (PEP 562)."""
-    if name not in _MODULES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    found = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = found
     return found
