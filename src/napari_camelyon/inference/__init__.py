@@ -1,4 +1,11 @@
-"""Running a model over a slide: read, batch, predict, and hand the values out as they come."""
+"""Running a model over a slide: read, batch, predict, and hand the values out as they come.
+
+Importing the room is cheap, so that a window can hold the reins of a run before torch is there:
+what needs torch is imported when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from napari_camelyon.inference.checkpoint import (
     Checkpoint,
@@ -6,17 +13,20 @@ from napari_camelyon.inference.checkpoint import (
     open_checkpoint,
 )
 from napari_camelyon.inference.control import RunControl
-from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
-from napari_camelyon.inference.numeric import (
-    NumericPath,
-    OutOfMemoryError,
-    Pending,
-    Predicted,
-    Predictor,
-    choose_numeric_path,
-    prepare,
-)
-from napari_camelyon.inference.patches import read_patch
+
+if TYPE_CHECKING:
+    from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.numeric import (
+        NumericPath,
+        OutOfMemoryError,
+        Pending,
+        Predicted,
+        Predictor,
+        choose_numeric_path,
+        prepare,
+    )
+    from napari_camelyon.inference.patches import read_patch
+    from napari_camelyon.inference.stain_on_device import transfer_tensor
 
 __all__ = [
     "Checkpoint",
@@ -35,4 +45,30 @@ __all__ = [
     "prepare",
     "read_patch",
     "run",
+    "transfer_tensor",
 ]
+
+_MODULE_OF = {
+    "NumericPath": "numeric",
+    "OutOfMemoryError": "numeric",
+    "Pending": "numeric",
+    "Predicted": "numeric",
+    "Predictor": "numeric",
+    "Update": "engine",
+    "choose_numeric_path": "numeric",
+    "new_heatmap": "engine",
+    "predict_patches": "engine",
+    "prepare": "numeric",
+    "read_patch": "patches",
+    "run": "engine",
+    "transfer_tensor": "stain_on_device",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found
