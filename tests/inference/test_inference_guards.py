@@ -122,9 +122,7 @@ def test_a_stain_far_from_the_models_is_told(plain_slide):
         return StainFit((math.cos(angle), math.sin(angle), 0.0), (0.0, 1.0, 0.0), (1.0, 1.0))
 
     spec = replace(SPEC, stain=fit_at(0).vectors)
-    (far,) = check_before(
-        plain_slide, made_model(spec), plan, stain_fit=fit_at(-MAX_STAIN_DEG - 5)
-    )
+    (far,) = check_before(plain_slide, made_model(spec), plan, stain_fit=fit_at(-MAX_STAIN_DEG - 5))
     assert far.kind == "stain"
     assert "lies 30°" in far.sentence
     near = fit_at(-MAX_STAIN_DEG + 5)

@@ -236,7 +236,10 @@ def _ensemble(
     orders = [_order_of_classes(first, model) for model in models]
     for model in models[1:]:
         _refuse_other_fields(first, model)
-    members = [prepare(model, path, batch_size=batch_size, stain=stain) for model in models]
+    members = [
+        prepare(model, path, batch_size=batch_size, stain=stain)  # type: ignore[arg-type]
+        for model in models
+    ]
 
     def submit(patches: Patches) -> Pending:
         waiting = [
