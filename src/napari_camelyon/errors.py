@@ -15,6 +15,7 @@ __all__ = [
     "ResultError",
     "SlideError",
     "StagingError",
+    "StainError",
 ]
 
 
@@ -56,3 +57,7 @@ class FileWriteError(CamelyonError, OSError):
 
 class StagingError(CamelyonError, ValueError):
     """Nodes or lesions do not allow the stage to be derived."""
+
+
+class StainError(CamelyonError, ValueError):
+    """The stain of a slide cannot be found, or a transfer between stains cannot be made."""
