@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
+    from napari_camelyon.inference.checkpoint import (
+        Checkpoint,
+        CheckpointInUseError,
+        open_checkpoint,
+    )
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
     from napari_camelyon.inference.guards import (
         Finding,
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from napari_camelyon.inference.stain_on_device import transfer_tensor
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointInUseError",
     "Finding",
     "NumericPath",
     "OutOfMemoryError",
@@ -51,6 +58,7 @@ __all__ = [
     "look_first",
     "new_heatmap",
     "new_watch",
+    "open_checkpoint",
     "predict_patches",
     "prepare",
     "read_patch",
@@ -61,6 +69,8 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Checkpoint": "checkpoint",
+    "CheckpointInUseError": "checkpoint",
     "Finding": "guards",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
@@ -76,6 +86,7 @@ _MODULE_OF = {
     "look_first": "guards",
     "new_heatmap": "engine",
     "new_watch": "guards",
+    "open_checkpoint": "checkpoint",
     "predict_patches": "engine",
     "prepare": "numeric",
     "read_patch": "patches",
