@@ -29,6 +29,7 @@ from napari_camelyon.slides import slide_name
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import Update
+    from napari_camelyon.models import Model
 
 __all__ = ["Attempt", "BatchTask", "Progress", "attempt_slide", "run_batch", "usual_workers"]
 
@@ -278,7 +279,7 @@ def kept_model() -> LoadModel:
     return lambda path, *, tumour_class: load(path, tumour_class)
 
 
-# -- several processes ------------------------------------------------------------------------------
+# -- several processes ---------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -401,21 +402,9 @@ def _started(task: BatchTask, device: str, threads: int) -> _Worker:
     ours, theirs = context.Pipe()
     own = replace(task, request=replace(task.request, device=device))
     process = context.Process(target=_serve, args=(theirs, own, threads), daemon=True)
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    # A spawned process reads these when it imports numpy, before it runs a line of ours.
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
-    try:
-        process.start()
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+    process.start()
     theirs.close()  # so that the end of the process is heard
     return _Worker(process, ours, device)
-
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _end(worker: _Worker) -> None:
@@ -431,19 +420,20 @@ def _serve(connection: Connection, task: BatchTask, threads: int) -> None:
     """Predict slides as they come, until None does; the life of a process of a batch."""
     # Ctrl-C goes to all processes of a terminal; this one hears of it from its parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported
     control = RunControl()
     slides: SimpleQueue[Path | None] = SimpleQueue()
     threading.Thread(target=_listen, args=(connection, slides, control), daemon=True).start()
     load = kept_model()
     connection.send(None)
     while (slide := slides.get()) is not None:
-        attempt = attempt_slide(
-            slide, task, tell=connection.send, control=control, load=load
-        )
+        attempt = attempt_slide(slide, task, tell=connection.send, control=control, load=load)
         connection.send(attempt)
 
 
-def _listen(connection: Connection, slides: "SimpleQueue[Path | None]", control: RunControl) -> None:
+def _listen(
+    connection: Connection, slides: "SimpleQueue[Path | None]", control: RunControl
+) -> None:
     """Take what the parent sends; when the parent is gone, stop as if it had said so."""
     while True:
         try:

@@ -76,8 +76,9 @@ def _meant_by(word: str) -> tuple[list[Path], list[Path]]:
 
 
 def _matching(pattern: str) -> tuple[list[Path], list[Path]]:
-    names = glob.glob(str(Path(pattern).expanduser()), recursive=True)
-    matches = [path for path in sorted(Path(name).absolute() for name in names) if _of_its_own(path)]
+    # `Path.glob` takes no absolute pattern.
+    names = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
+    matches = sorted(path for path in (Path(name).absolute() for name in names) if _whole(path))
     dicom = {path for path in matches if path.suffix.lower() == ".dcm"}
     candidates = dict.fromkeys(path.parent if path in dicom else path for path in matches)
     found = sorted((path for path in candidates if is_slide(path)), key=natural_order)
@@ -87,7 +88,7 @@ def _matching(pattern: str) -> tuple[list[Path], list[Path]]:
     return found, _odd_files(path for path in matches if path not in dicom and path not in found)
 
 
-def _of_its_own(path: Path) -> bool:
+def _whole(path: Path) -> bool:
     """Whether a path is neither a heatmap nor a part of a Zarr store."""
     return path.name != HEATMAP_FOLDER and not any(".zarr" in part for part in path.parts[:-1])
 

@@ -200,9 +200,9 @@ def write_batch_file(out: Path | str, waiting: Mapping[str, str] | None = None) 
     FileWriteError
     """
     states = read_states(out)
-    for name, path in (waiting or {}).items():
-        states.setdefault(name, SlideState(name, slide_path=path))
-    counts = {word: 0 for word in get_args(State)}
+    for name, slide_path in (waiting or {}).items():
+        states.setdefault(name, SlideState(name, slide_path=slide_path))
+    counts = dict.fromkeys(get_args(State), 0)
     for state in states.values():
         counts[state.state] += 1
     path = Path(out) / BATCH_FILE
@@ -309,7 +309,7 @@ def _started_s(process: int) -> float:
 def _processes_of() -> str:
     """Name what numbers its processes on its own: this computer, or this container on it."""
     with suppress(OSError):
-        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}"
     return platform.node()
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from napari_camelyon.cohort.results import RunFacts
-from napari_camelyon.heatmaps import Heatmap
+from napari_camelyon.heatmaps import Heatmap, HeatmapMethod
 from napari_camelyon.inference import RunControl
 from napari_camelyon.slides import Slide
 from napari_camelyon.stain import StainTransfer, make_transfer, target_stain
@@ -74,7 +74,7 @@ class PredictRequest:
     engine: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
-    stain: str = "none"
+    stain: Literal["none", "macenko", "reinhard"] = "none"
     leave_out: tuple[str, ...] = ()
     uncertainty: str = "none"
     samples: int = 20
@@ -84,7 +84,8 @@ class PredictRequest:
 class LoadModel(Protocol):
     """Loads a model, as `models.load_model` does."""
 
-    def __call__(self, path: Path | str | None, *, tumour_class: str | None) -> "Model": ...
+    def __call__(self, path: Path | str | None, *, tumour_class: str | None) -> "Model":
+        """Return the model."""
 
 
 class Prepare(Protocol):
@@ -97,7 +98,8 @@ class Prepare(Protocol):
         *,
         batch_size: int | None,
         stain: StainTransfer | None,
-    ) -> "Predictor": ...
+    ) -> "Predictor":
+        """Return what predicts batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def predict_slide(
 
     control = control or RunControl()
     model = (load or load_model)(request.model, tumour_class=request.tumour_class)
-    if control.cancelled:
+    if _is_cancelled(control):
         return
     mask = tissue_mask(slide)
     patch_grid = plan_patches(
@@ -179,23 +181,23 @@ def predict_slide(
     heatmap = inference.new_heatmap(slide, model, patch_grid)
     if request.threshold is not None:
         heatmap.threshold = request.threshold
-    if control.cancelled:
-        return
     stain = _stain_transfer(slide, model, mask, request.stain)
-    path = inference.choose_numeric_path(
-        model,
-        device=request.device,
-        engine=request.engine,
-        precision=request.precision,
-        expected_patches=patch_grid.patch_count,
-    )
+    way = _choose_way(model, patch_grid, request, stain)
+    if _is_cancelled(control):
+        return
     with ExitStack() as stack:
-        predictor = (prepare or inference.prepare)(
-            model, path, batch_size=request.batch_size, stain=stain
-        )
-        if prepare is None:
-            stack.callback(predictor.close)
-        batch_size = request.batch_size or predictor.batch_size
+        predictor = None
+        batch_size = request.batch_size or _DENSE_BATCH
+        if way.method == "patches":
+            predictor = (prepare or inference.prepare)(
+                model,
+                way.path,
+                batch_size=request.batch_size,
+                stain=stain,  # type: ignore[arg-type]
+            )
+            batch_size = request.batch_size or predictor.batch_size
+            if prepare is None:
+                stack.callback(predictor.close)
         checkpoint = None
         if checkpoint_folder is not None:
             checkpoint = stack.enter_context(
@@ -204,22 +206,23 @@ def predict_slide(
                     slide,
                     model,
                     patch_grid,
-                    path,
+                    way.path,
                     stain_key="" if stain is None else stain.key,
                     batch_size=batch_size,
-                    method="patches",
+                    method=way.method,
                 )
             )
         facts = RunFacts(
-            numeric_path=_numeric_path(path, batch_size),
+            numeric_path=_told_path(way, batch_size),
             stain={"method": "none"} if stain is None else {"key": stain.key, **stain.describe()},
         )
-        yield Planned(model, patch_grid, heatmap, path, facts)
+        yield Planned(model, patch_grid, heatmap, way.path, facts)
         yield from inference.run(
             slide,
             model,
             patch_grid,
             heatmap=heatmap,
+            device=way.path.device,
             predictor=predictor,
             batch_size=batch_size,
             control=control,
@@ -227,8 +230,45 @@ def predict_slide(
         )
 
 
+_DENSE_BATCH = 16
+"""A model that sees whole blocks has no batches, but its runs want a number all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the values come about."""
+
+    path: "NumericPath"
+    method: HeatmapMethod
+
+
+def _choose_way(
+    model: "Model", patch_grid: PatchGrid, request: PredictRequest, stain: StainTransfer | None
+) -> _Way:
+    from napari_camelyon.inference import choose_numeric_path
+    from napari_camelyon.inference.dense import can_run_dense
+
+    plain = request.engine in {"auto", "torch"} and request.precision in {"auto", "fp32"}
+    if plain and stain is None and can_run_dense(model, patch_grid.grid):
+        # Over whole blocks torch computes in float32.
+        path = choose_numeric_path(model, device=request.device, engine="torch", precision="fp32")
+        return _Way(path, "dense")
+    path = choose_numeric_path(
+        model,
+        device=request.device,
+        engine=request.engine,
+        precision=request.precision,
+        expected_patches=patch_grid.patch_count,
+    )
+    return _Way(path, "patches")
+
+
+def _is_cancelled(control: RunControl) -> bool:
+    return control.cancelled
+
+
 def _stain_transfer(
-    slide: Slide, model: "Model", mask: TissueMask, method: str
+    slide: Slide, model: "Model", mask: TissueMask, method: Literal["none", "macenko", "reinhard"]
 ) -> StainTransfer | None:
     if method == "none":
         return None
@@ -238,11 +278,12 @@ def _stain_transfer(
     return make_transfer(fit, target_stain(getattr(model.spec, "stain", None)))
 
 
-def _numeric_path(path: "NumericPath", batch_size: int) -> dict[str, Any]:
+def _told_path(way: _Way, batch_size: int) -> dict[str, Any]:
     return {
-        "path": path.describe(),
-        "device": path.device,
-        "engine": path.engine,
-        "precision": path.precision,
+        "path": way.path.describe(),
+        "device": way.path.device,
+        "engine": way.path.engine,
+        "precision": way.path.precision,
+        "method": way.method,
         "batch_size": batch_size,
     }

@@ -202,6 +202,10 @@ class _Job:
     def folder(self) -> Path:
         return self.out / self.slide.name
 
+    def loaded(self, path: Path | str | None, *, tumour_class: str | None) -> "Model":  # noqa: ARG002
+        """Stand for `models.load_model`."""
+        return self.model
+
 
 def _compute(
     job: _Job,
@@ -216,7 +220,7 @@ def _compute(
         job.request,
         control=control,
         checkpoint_folder=job.folder,
-        load=lambda _path, **_choice: job.model,
+        load=job.loaded,
         prepare=prepare,
     ):
         if isinstance(step, Planned):
@@ -293,7 +297,9 @@ def _use_again(job: _Job, claim: Claim, started_s: float) -> Outcome | None:
         run = read_run(job.folder)
         if not _answers(run, job):
             return None
-        wanted = job.model.spec.threshold if job.request.threshold is None else job.request.threshold
+        wanted = (
+            job.model.spec.threshold if job.request.threshold is None else job.request.threshold
+        )
         how: How = "kept" if run.parameters.get("threshold") == wanted else "restaged"
         heatmap, patch_grid = read_prediction(job.folder)
         node = read_node(job.folder)
