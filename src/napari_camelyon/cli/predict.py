@@ -186,7 +186,8 @@ def _stopped_by_ctrl_c(control: "RunControl") -> Iterator[None]:
 
 
 def _print_outcomes(batch: _Batch) -> None:
-    outcomes = [attempt.outcome for attempt in batch.attempts if attempt.outcome is not None]
+    by_slide = {attempt.slide: attempt.outcome for attempt in batch.attempts}
+    outcomes = [outcome for slide in batch.slides if (outcome := by_slide.get(slide)) is not None]
     rows = [(outcome, outcome.node) for outcome in outcomes if outcome.node is not None]
     if not rows:
         return
