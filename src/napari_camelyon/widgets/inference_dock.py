@@ -1,6 +1,5 @@
 """The "Inference" dock: choose a model, run it over the slide, watch the heatmap grow."""
 
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +21,13 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import WorkerBase, create_worker
 
-from napari_camelyon.cohort import PredictRequest
+from napari_camelyon.cohort import Planned, PredictRequest, predict_slide
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.inference import RunControl
 from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.napari_compat import calm_activity_indicator
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp
-from napari_camelyon.widgets.run_worker import Planned, predict_slide
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
     CLASS_TITLES,
@@ -56,7 +55,7 @@ class InferenceDock(QWidget):
         self._view = patient_view(napari_viewer)
         self._model_paths: dict[str, Path | None] = {_BUNDLED: None}
         self._worker: WorkerBase[Any] | None = None
-        self._cancel = threading.Event()
+        self._control = RunControl()
         self._running: NodeView | None = None
         self._waiting: list[str] = []
         self._activity: progress | None = None
@@ -84,7 +83,7 @@ class InferenceDock(QWidget):
     def request(self) -> PredictRequest:
         """Return what the form says now."""
         return PredictRequest(
-            model_path=self._model_paths[self.form["model"].value],
+            model=self._model_paths[self.form["model"].value],
             stride_um=self.form["stride_um"].value or None,
             min_tissue_fraction=self.form["min_tissue_percent"].value / 100,
             device=self.form["device"].value,
@@ -114,7 +113,7 @@ class InferenceDock(QWidget):
         """Stop after the present batch; what was computed stays."""
         self._waiting = []
         if self._worker is not None:
-            self._cancel.set()
+            self._control.cancel()
             self.status.setText("Stopping …")
 
     # -- the run --------------------------------------------------------------------------------
@@ -139,14 +138,14 @@ class InferenceDock(QWidget):
         node = self._view.nodes[name]
         self._running = node
         node.status, node.problem = "starting", ""
-        self._cancel = threading.Event()
+        self._control = RunControl()
         # superqt's own: with napari's wrapper around it, an error in the thread makes another
         # one in napari (0.9.2), and a cancelled generator is left open with its reading threads.
         worker = create_worker(
             predict_slide,
             node.slide,
             self.request(),
-            self._cancel.is_set,
+            control=self._control,
             _start_thread=False,
             _ignore_errors=True,  # `_on_errored` tells them
         )
@@ -235,7 +234,7 @@ class InferenceDock(QWidget):
             self._waiting = []  # also between two slides, when nothing runs
             if self.is_running:
                 self._running = None
-                self._cancel.set()
+                self._control.cancel()
                 QThreadPool.globalInstance().waitForDone(10_000)
         return super().eventFilter(watched, event)
 
