@@ -76,9 +76,7 @@ def _runs(signed: NDArray[np.int8]) -> NDArray[np.int64]:
     return np.stack([first[:, ::-1], last[:, ::-1]], axis=1)
 
 
-def rasterise(
-    regions: Sequence[Any], shape: tuple[int, int], pixel_px: float
-) -> NDArray[np.bool_]:
+def rasterise(regions: Sequence[Any], shape: tuple[int, int], pixel_px: float) -> NDArray[np.bool_]:
     """Return which pixels of a mask have their centre in one of some regions.
 
     Parameters
