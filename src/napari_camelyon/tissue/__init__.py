@@ -30,6 +30,7 @@ from napari_camelyon.tissue.outlines import mask_polygons, rasterise
 from napari_camelyon.tissue.pieces import Pieces, TissuePiece, find_pieces
 from napari_camelyon.tissue.plan import SPOILT_SHARE, PatchGrid, plan_patches, reference_spec
 from napari_camelyon.tissue.quality import SPOILT_KINDS, Quality, SpoiltArea, find_quality
+from napari_camelyon.tissue.slide_stain import fit_slide_stain, sample_tissue
 
 __all__ = [
     "GROUPS",
@@ -54,6 +55,7 @@ __all__ = [
     "find_pieces",
     "find_quality",
     "find_tissue",
+    "fit_slide_stain",
     "forget_tissue",
     "is_tissue_patch",
     "keep_tissue",
@@ -63,6 +65,7 @@ __all__ = [
     "plan_patches",
     "rasterise",
     "reference_spec",
+    "sample_tissue",
     "switch_piece",
     "tissue_choice",
     "tissue_mask",
