@@ -177,13 +177,13 @@ def test_with_another_threshold_alone_nothing_is_computed(
         {"tumour_class": "normal"},
         {"engine": "torch", "precision": "fp32"},
     ],
-    ids=lambda entries: "-".join(entries),
+    ids="-".join,
 )
 def test_what_changes_the_values_is_computed(slide_with, request_for, tmp_path, entries):
     path = slide_with("changed", 300)
     predict_to_folder(path, tmp_path, request_for(engine="torch", precision="bf16"))
     again = predict_to_folder(path, tmp_path, request_for(**entries))
-    fresh = predict_to_folder(path, tmp_path / "fresh", request_for(**entries))
+    predict_to_folder(path, tmp_path / "fresh", request_for(**entries))
     assert (again.how, again.known) == ("computed", 0)
     ours, wanted = read_heatmap(tmp_path / "changed"), read_heatmap(tmp_path / "fresh" / "changed")
     assert np.array_equal(ours.values, wanted.values, equal_nan=True)
