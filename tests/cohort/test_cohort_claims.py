@@ -65,7 +65,7 @@ def test_the_claim_of_a_dead_process_is_taken_over(tmp_path):
     source = Path(napari_camelyon.__file__).parents[1]
     script = (
         "import sys, os; from napari_camelyon.cohort.claims import claimed\n"
-        "claimed(sys.argv[1], 'a', 'a.tif').__enter__()\n"
+        "held = claimed(sys.argv[1], 'a', 'a.tif'); held.__enter__()\n"
         "os._exit(9)  # as one that is killed"
     )
     subprocess.run(
