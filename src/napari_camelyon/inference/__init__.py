@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from napari_camelyon.inference.checkpoint import (
         Checkpoint,
         CheckpointInUseError,
+        Interrupted,
+        find_interrupted,
         open_checkpoint,
     )
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
@@ -43,6 +45,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointInUseError",
     "Finding",
+    "Interrupted",
     "NumericPath",
     "OutOfMemoryError",
     "Pending",
@@ -54,6 +57,7 @@ __all__ = [
     "check_before",
     "check_probe",
     "choose_numeric_path",
+    "find_interrupted",
     "findings",
     "look_first",
     "new_heatmap",
@@ -72,6 +76,7 @@ _MODULE_OF = {
     "Checkpoint": "checkpoint",
     "CheckpointInUseError": "checkpoint",
     "Finding": "guards",
+    "Interrupted": "checkpoint",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
     "Pending": "numeric",
@@ -82,6 +87,7 @@ _MODULE_OF = {
     "check_before": "guards",
     "check_probe": "guards",
     "choose_numeric_path": "numeric",
+    "find_interrupted": "checkpoint",
     "findings": "guards",
     "look_first": "guards",
     "new_heatmap": "engine",
