@@ -250,6 +250,7 @@ class _Launched:
     """A batch under way; nothing is begun where nothing of it is to be predicted."""
 
     batch: ReadBatch
+    patches: Patches
     begun: Begun | None
 
 
@@ -291,12 +292,14 @@ def _launch_next(job: _Job, flight: deque[_Launched]) -> bool:
             return not flight
         if job.cancelled() or job.control.cancelled:
             return True
+        # A choice would be a copy.
+        patches = batch.pixels if batch.passing.all() else batch.pixels[batch.passing]
         begun = None
         if job.predict_densely is None and (batch.passing & ~batch.lost).any():
             # With the damaged ones: the others then share their batch with as many as if all
             # were sound.
-            begun = begin(job.computing, batch.pixels[batch.passing])
-        flight.append(_Launched(batch, begun))
+            begun = begin(job.computing, patches)
+        flight.append(_Launched(batch, patches, begun))
     return False
 
 
@@ -333,8 +336,7 @@ def _land(job: _Job, launched: _Launched) -> tuple[Values, dict[str, Values]]:
     values = np.full(len(batch.cells), np.nan, dtype=np.float32)
     if launched.begun is None:
         return values, {}
-    passing = batch.passing
-    patches = batch.pixels[passing]
+    passing, patches = batch.passing, launched.patches
     try:
         predicted = end(job.computing, patches, launched.begun)
     except OutOfMemoryError:
