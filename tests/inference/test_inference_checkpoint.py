@@ -18,6 +18,7 @@ from napari_camelyon.inference import (
     CheckpointInUseError,
     NumericPath,
     find_interrupted,
+    forget_checkpoints,
     new_heatmap,
     open_checkpoint,
     prepare,
@@ -228,7 +229,12 @@ def test_another_way_of_computing_knows_nothing_of_this_one(tmp_path, slide, mod
 def test_another_grid_or_model_is_another_file(tmp_path, slide, model, plan):
     finished(tmp_path, slide, model, plan)
     shifted = PatchGrid(replace(plan.grid, x_px=1), plan.tissue_fraction, plan.selected)
-    for other_model, other_plan in ((replace(model, sha256="1" * 64), plan), (model, shifted)):
+    other_class = replace(model, spec=replace(model.spec, tumour_class=0))
+    for other_model, other_plan in (
+        (replace(model, sha256="1" * 64), plan),
+        (other_class, plan),
+        (model, shifted),
+    ):
         with kept(tmp_path, slide, other_model, other_plan) as checkpoint:
             assert len(checkpoint.known.cells) == 0
 
@@ -291,6 +297,18 @@ def test_an_interrupted_run_is_found_whatever_its_path(tmp_path, slide, model, p
     assert find_interrupted(tmp_path, slide, model, only) is None
     (tmp_path / f"{slide.fingerprint[:16]}-other.cells").write_bytes(b"something else")
     assert find_interrupted(tmp_path, slide, model, plan) == found
+
+
+def test_what_is_forgotten_is_computed_again_unless_a_run_is_under_way(
+    tmp_path, slide, model, plan
+):
+    assert forget_checkpoints(tmp_path / "nowhere", slide.fingerprint) == 0
+    finished(tmp_path, slide, model, plan)
+    with kept(tmp_path, slide, model, plan, batch_size=8):
+        assert forget_checkpoints(tmp_path, "0" * 32) == 0
+        assert forget_checkpoints(tmp_path, slide.fingerprint) == 1
+        assert len(list(tmp_path.iterdir())) == 1
+    assert finished(tmp_path, slide, model, plan)[0].known == 0
 
 
 def test_maps_are_kept_and_what_is_no_number_is_not(tmp_path, slide, model, plan):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         CheckpointInUseError,
         Interrupted,
         find_interrupted,
+        forget_checkpoints,
         open_checkpoint,
     )
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
         prepare,
     )
     from napari_camelyon.inference.patches import read_patch
+    from napari_camelyon.inference.sampling import cost_factor
     from napari_camelyon.inference.stain_on_device import transfer_tensor
+    from napari_camelyon.inference.uncertainty import SamplingPredictor, sampling_predictor
 
 __all__ = [
     "Checkpoint",
@@ -52,13 +55,16 @@ __all__ = [
     "Predicted",
     "Predictor",
     "RunControl",
+    "SamplingPredictor",
     "Update",
     "Watch",
     "check_before",
     "check_probe",
     "choose_numeric_path",
+    "cost_factor",
     "find_interrupted",
     "findings",
+    "forget_checkpoints",
     "look_first",
     "new_heatmap",
     "new_watch",
@@ -67,6 +73,7 @@ __all__ = [
     "prepare",
     "read_patch",
     "run",
+    "sampling_predictor",
     "transfer_tensor",
     "watch_batch",
     "watch_picture",
@@ -82,13 +89,16 @@ _MODULE_OF = {
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
+    "SamplingPredictor": "uncertainty",
     "Update": "engine",
     "Watch": "guards",
     "check_before": "guards",
     "check_probe": "guards",
     "choose_numeric_path": "numeric",
+    "cost_factor": "sampling",
     "find_interrupted": "checkpoint",
     "findings": "guards",
+    "forget_checkpoints": "checkpoint",
     "look_first": "guards",
     "new_heatmap": "engine",
     "new_watch": "guards",
@@ -97,6 +107,7 @@ _MODULE_OF = {
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
+    "sampling_predictor": "uncertainty",
     "transfer_tensor": "stain_on_device",
     "watch_batch": "guards",
     "watch_picture": "guards",

@@ -40,6 +40,7 @@ __all__ = [
     "Interrupted",
     "KnownCells",
     "find_interrupted",
+    "forget_checkpoints",
     "open_checkpoint",
 ]
 
@@ -48,6 +49,16 @@ _MAGIC = b"napari-camelyon cells 1\n"
 _FRAME = struct.Struct("<II")  # length and CRC-32 of the record that follows
 _VALUES_VERSION = 1
 """To be raised when the same request would give other values, by another way of resampling say."""
+_SPEC_ENTRIES = (
+    "patch_px",
+    "patch_mpp",
+    "mean",
+    "std",
+    "activation",
+    "class_names",
+    "tumour_class",
+)
+"""What of a specification decides values."""
 _SYNC_EVERY_S = 10.0
 """What is written survives the end of the process at once, the end of the machine after this."""
 _LOCKED_BYTE = (1 << 31) - 2
@@ -302,6 +313,36 @@ def find_interrupted(
     return best
 
 
+def forget_checkpoints(folder: Path | str, slide_fingerprint: str) -> int:
+    """Delete what was computed of a slide, in all ways, and return how many files that were.
+
+    A run on it then begins anew, also one that only has another threshold. Files of runs that are
+    under way stay.
+
+    Raises
+    ------
+    FileWriteError
+        A file cannot be deleted.
+    """
+    forgotten = 0
+    for file in sorted(Path(folder).glob(f"{slide_fingerprint[:16]}-*{SUFFIX}")):
+        try:
+            descriptor = os.open(file, os.O_RDWR)
+            try:
+                _lock(descriptor, file)
+            finally:
+                os.close(descriptor)
+            file.unlink()
+        except CheckpointInUseError:
+            continue
+        except FileNotFoundError:
+            continue  # somebody else was quicker
+        except OSError as error:
+            raise write_error(file, error) from error
+        forgotten += 1
+    return forgotten
+
+
 def _task(
     slide: Slide,
     model: Model,
@@ -310,13 +351,14 @@ def _task(
     sampling_key: str,
     method: HeatmapMethod | None,
 ) -> dict[str, Any]:
-    """Return what values depend on beside the numeric path and the size of a batch."""
+    """Return what values depend on beside the numeric path and the size of a batch, as JSON."""
+    entries = json.loads(json.dumps(asdict(model.spec)))  # tuples are lists there
     return {
         "slide_fingerprint": slide.fingerprint,
         "model_sha256": model.sha256,
         "grid": asdict(patch_grid.grid),
-        "patch_px": model.spec.patch_px,
-        "tumour_class": model.spec.tumour_class,
+        # The same weights under another specification give other values.
+        "spec": {name: entries[name] for name in _SPEC_ENTRIES},
         "method": method or ("dense" if can_run_dense(model, patch_grid.grid) else "patches"),
         "stain": stain_key,
         "sampling": sampling_key,
