@@ -1,51 +1,82 @@
-"""The run in its thread: a frozen request in, plain values out, no widget in sight."""
+"""A run in its thread, and what the window finds of it whenever it looks.
+
+The thread tells the window nothing: a fast engine yields hundreds of updates a second, and as many
+queued signals would be all that the window ever dealt with. It leaves the latest in a `SlideRun`
+instead, and the window looks there as often as it can draw.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_camelyon.cohort import PredictRequest
-from napari_camelyon.heatmaps import Heatmap
-from napari_camelyon.slides import Slide
-from napari_camelyon.tissue import PatchGrid, plan_patches
+from napari_camelyon.cohort import Planned
+from napari_camelyon.inference import RunControl
+from napari_camelyon.staging import Lesion, NodeResult, classify_node, find_lesions
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import Update
-    from napari_camelyon.models import Model
 
-__all__ = ["Planned", "predict_slide"]
+__all__ = ["SlideRun", "Staged", "carry_out"]
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """The run is ready to go: the patches are known, the heatmap is empty."""
+class Staged:
+    """What follows from a heatmap at one threshold."""
 
-    model: "Model"
-    patch_grid: PatchGrid
-    heatmap: Heatmap
+    threshold: float
+    lesions: list[Lesion]
+    result: NodeResult
 
 
-def predict_slide(
-    slide: Slide, request: PredictRequest, cancelled: Callable[[], bool]
-) -> "Iterator[Planned | Update]":
-    """Load the model, plan the patches, predict them.
+@dataclass(slots=True, eq=False)
+class SlideRun:
+    """One run over one slide: filled by its thread, looked at by the window.
 
-    Yields `Planned` once, then an `inference.Update` a batch; ends early, within one batch, when
-    `cancelled` turns true. Raises `CamelyonError`.
+    Attributes
+    ----------
+    control : RunControl
+        The reins, for the window.
+    threshold : float or None
+        To stage with when it ends; None: the heatmap's own.
+    planned : Planned or None
+        None while the model is loaded and tissue looked for.
+    update : Update or None
+        The latest; earlier ones are of no use, for the heatmap holds what they told.
+    findings : tuple
+        What the guards found so far, in the order in which they did.
+    staged : Staged or None
+        When it has ended, also where it was stopped.
     """
-    # Importing torch takes seconds; here it happens in the worker's thread.
-    from napari_camelyon.inference import new_heatmap, run
-    from napari_camelyon.models import load_model
 
-    model = load_model(request.model_path, tumour_class=request.tumour_class)
-    patch_grid = plan_patches(
-        slide,
-        model.spec,
-        stride_um=request.stride_um,
-        min_tissue_fraction=request.min_tissue_fraction,
-    )
-    heatmap = new_heatmap(slide, model, patch_grid)
-    yield Planned(model, patch_grid, heatmap)
-    yield from run(
-        slide, model, patch_grid, heatmap=heatmap, device=request.device, cancelled=cancelled
-    )
+    control: RunControl
+    threshold: float | None = None
+    planned: Planned | None = None
+    update: "Update | None" = None
+    findings: tuple[Any, ...] = ()
+    staged: Staged | None = None
+
+
+def carry_out(run: SlideRun, steps: "Callable[[], Iterator[Planned | Update]]") -> None:
+    """Go through the steps of a run and leave the latest where the window finds it.
+
+    Called in the run's thread; touches no widget. Staging is done here too, for the lesions of a
+    large heatmap take longer to find than a window may stand still.
+
+    Parameters
+    ----------
+    run : SlideRun
+    steps : callable
+        Returns what `cohort.predict_slide` yields. What that raises is raised.
+    """
+    for step in steps():
+        new = getattr(step, "findings", ())
+        run.findings += tuple(one for one in new if one not in run.findings)
+        if isinstance(step, Planned):
+            run.planned = step
+        else:
+            run.update = step
+    if run.planned is not None:
+        heatmap = run.planned.heatmap
+        threshold = heatmap.threshold if run.threshold is None else run.threshold
+        lesions = find_lesions(heatmap, threshold=threshold)
+        run.staged = Staged(threshold, lesions, classify_node(lesions, heatmap=heatmap))

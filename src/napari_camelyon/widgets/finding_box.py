@@ -1,0 +1,75 @@
+"""The amber box: what the guards found, in sentences, until a person puts it away."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton, QVBoxLayout
+
+if TYPE_CHECKING:
+    from napari_camelyon.inference.guards import Finding
+
+__all__ = ["FindingBox"]
+
+_MOST_PX = 150
+_STYLE = (
+    "QFrame#findings { background: #f5c451; border-radius: 6px; }"
+    "QFrame#findings QLabel { background: transparent; color: #1d1a10; }"
+    "QFrame#findings QScrollArea, QFrame#findings QWidget#sentences { background: transparent; }"
+    "QFrame#findings QToolButton { background: transparent; border: none; color: #1d1a10;"
+    " font-weight: 700; font-size: 11pt; padding: 0 4px; }"
+    "QFrame#findings QToolButton:hover { background: rgba(0, 0, 0, 30); border-radius: 3px; }"
+)
+
+
+class FindingBox(QFrame):
+    """Shows findings; hidden while there are none, or when those shown were put away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("findings")
+        self.setStyleSheet(_STYLE)
+        self._shown: tuple[Finding, ...] = ()
+        self.text = QLabel()
+        self.text.setObjectName("sentences")
+        self.text.setWordWrap(True)
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(self.text)
+        self.dismiss_button = QToolButton()
+        self.dismiss_button.setText("✕")
+        self.dismiss_button.setToolTip("Put the warning away; it stays in the results")
+        self.dismiss_button.clicked.connect(self.hide)
+        inside = QVBoxLayout()
+        inside.addWidget(self._scroll)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(10, 7, 4, 7)
+        row.addLayout(inside, 1)
+        row.addWidget(self.dismiss_button, 0, Qt.AlignmentFlag.AlignTop)
+        self.hide()
+
+    def show_findings(self, findings: "Sequence[Finding]") -> None:
+        """Show these; the box comes up again only for one that was not there before."""
+        findings = tuple(findings)
+        if findings == self._shown:
+            return
+        new = any(one not in self._shown for one in findings)
+        self._shown = findings
+        mark = "• " if len(findings) > 1 else ""
+        self.text.setText("\n".join(f"{mark}{finding.sentence}" for finding in findings))
+        self.setVisible(new or (self.isVisibleTo(self.parentWidget()) and bool(findings)))
+        self._fit()
+
+    def resizeEvent(self, event: object) -> None:  # noqa: N802
+        """Be as high as the sentences need at this width, up to a limit; then they scroll."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        needed = self.text.heightForWidth(max(1, self._scroll.viewport().width()))
+        self._scroll.setFixedHeight(min(_MOST_PX, max(needed, 18)))
