@@ -9,6 +9,7 @@ from made_models import write_wsinfer_model
 from napari_camelyon.cohort import PredictRequest, predict_to_folder, read_run, stage_source
 from napari_camelyon.errors import CamelyonError, MissingMppError
 from napari_camelyon.heatmaps import read_heatmap, read_patches
+from napari_camelyon.inference import RunControl
 from napari_camelyon.staging import read_lesions, read_node
 
 
@@ -18,7 +19,7 @@ def request_for(tmp_path_factory):
     model = write_wsinfer_model(tmp_path_factory.mktemp("model") / "dark", patch_px=32, mpp=1.0)
 
     def make(**entries) -> PredictRequest:
-        return PredictRequest(model_path=model, stride_um=16.0, device="cpu", **entries)
+        return PredictRequest(model=model, stride_um=16.0, device="cpu", **entries)
 
     return make
 
@@ -94,12 +95,15 @@ def test_the_threshold_asked_for_is_used_and_kept(slide_with, request_for, tmp_p
 
 def test_a_cancelled_run_is_kept_and_said_to_be_incomplete(slide_with, request_for, tmp_path):
     updates = []
+    control = RunControl()
+
+    def stop_after_two(update):
+        updates.append(update)
+        if len(updates) == 2:
+            control.cancel()
+
     _, node = predict_to_folder(
-        slide_with("b", 300),
-        tmp_path,
-        request_for(),
-        on_update=updates.append,
-        cancelled=lambda: len(updates) >= 2,
+        slide_with("b", 300), tmp_path, request_for(), on_update=stop_after_two, control=control
     )
     assert not node.complete
     assert read_node(tmp_path / "b").computed_share == pytest.approx(
@@ -116,7 +120,7 @@ def test_nothing_is_written_when_a_slide_cannot_be_predicted(slide_with, request
     with pytest.raises(CamelyonError):
         predict_to_folder(tmp_path / "nowhere.tif", out, request_for())
     with pytest.raises(CamelyonError):
-        predict_to_folder(silent, out, PredictRequest(model_path=tmp_path / "no.pt", mpp=0.5))
+        predict_to_folder(silent, out, PredictRequest(model=tmp_path / "no.pt", mpp=0.5))
     assert not out.exists()
     name, _ = predict_to_folder(silent, out, request_for(mpp=0.5))
     assert read_heatmap(out / name).mpp == (0.5, 0.5)

@@ -225,7 +225,7 @@ def predict(
     from napari_camelyon.cohort import PredictRequest
 
     request = PredictRequest(
-        model_path=model,
+        model=model,
         tumour_class=tumour_class,
         mpp=mpp,
         stride_um=stride_um,

@@ -113,7 +113,9 @@ def _run(slides: Sequence[Path], out: Path, request: "PredictRequest") -> _Outco
 
 def _predict_one(path: Path, out: Path, request: "PredictRequest", stop: _Stop, label: str) -> _Row:
     from napari_camelyon.cohort import predict_to_folder
+    from napari_camelyon.inference import RunControl
 
+    control = RunControl()
     started = time.monotonic()
     done = total = damaged = 0
     with _bar(label) as show:
@@ -123,10 +125,10 @@ def _predict_one(path: Path, out: Path, request: "PredictRequest", stop: _Stop, 
             stop.nothing_computed = False
             done, total, damaged = update.done, update.total, update.damaged
             show(update)
+            if stop.wished:
+                control.cancel()
 
-        _, node = predict_to_folder(
-            path, out, request, on_update=on_update, cancelled=lambda: stop.wished
-        )
+        _, node = predict_to_folder(path, out, request, on_update=on_update, control=control)
     return _Row(node, done, total, damaged, time.monotonic() - started)
 
 

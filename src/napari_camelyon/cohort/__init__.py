@@ -13,7 +13,12 @@ from napari_camelyon.cohort.patients import (
     stage_source,
     write_patient,
 )
-from napari_camelyon.cohort.predicting import PredictRequest, predict_to_folder
+from napari_camelyon.cohort.predicting import (
+    Planned,
+    PredictRequest,
+    predict_slide,
+    predict_to_folder,
+)
 from napari_camelyon.cohort.results import (
     RunRecord,
     find_result_folders,
@@ -27,6 +32,7 @@ __all__ = [
     "ANNOTATION_EXTENSIONS",
     "Beside",
     "FoundResults",
+    "Planned",
     "PredictRequest",
     "RunRecord",
     "StageTable",
@@ -34,6 +40,7 @@ __all__ = [
     "find_result_folders",
     "found_beside",
     "patient_of_node",
+    "predict_slide",
     "predict_to_folder",
     "read_annotations",
     "read_patient",

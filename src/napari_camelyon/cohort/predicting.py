@@ -1,12 +1,14 @@
-"""From a slide's file to its result folder in one call."""
+"""The one function that every way of running uses, and from a slide's file to its result folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_camelyon.cohort.results import write_slide_results
-from napari_camelyon.slides import open_slide
+from napari_camelyon.heatmaps import Heatmap
+from napari_camelyon.inference import RunControl
+from napari_camelyon.slides import Slide, open_slide
 from napari_camelyon.staging import (
     JOIN_DILATION_UM,
     MIN_PATCHES,
@@ -14,12 +16,13 @@ from napari_camelyon.staging import (
     classify_node,
     find_lesions,
 )
-from napari_camelyon.tissue import plan_patches
+from napari_camelyon.tissue import PatchGrid, plan_patches
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import Update
+    from napari_camelyon.models import Model
 
-__all__ = ["PredictRequest", "predict_to_folder"]
+__all__ = ["Planned", "PredictRequest", "predict_slide", "predict_to_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,8 @@ class PredictRequest:
 
     Attributes
     ----------
-    model_path : Path or None
-        None: the bundled demonstration model.
+    model : Path, str or None
+        Where it lies, or its name in the registry; None: the bundled demonstration model.
     tumour_class : str or None
         Which of the model's classes is tumour, where its specification does not tell.
     mpp : float or None
@@ -60,7 +63,7 @@ class PredictRequest:
         The other models of an ensemble, as paths or names.
     """
 
-    model_path: Path | None = None
+    model: Path | str | None = None
     tumour_class: str | None = None
     mpp: float | None = None
     stride_um: float | None = None
@@ -77,13 +80,91 @@ class PredictRequest:
     ensemble: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The run is ready to go: the patches are known, the heatmap is empty.
+
+    Attributes
+    ----------
+    model : Model
+    patch_grid : PatchGrid
+    heatmap : Heatmap
+        It is filled as the run goes on.
+    """
+
+    model: "Model"
+    patch_grid: PatchGrid
+    heatmap: Heatmap
+
+
+def predict_slide(
+    slide: Slide,
+    request: PredictRequest,
+    *,
+    control: RunControl | None = None,
+    checkpoint_folder: Path | str | None = None,  # noqa: ARG001
+) -> "Iterator[Planned | Update]":
+    """Load the model, plan the patches, and predict them; the window and all batches run this.
+
+    Parameters
+    ----------
+    slide : Slide
+        Open, and it stays so.
+    request : PredictRequest
+        What was chosen.
+    control : RunControl, optional
+        Stops the run, lets it rest, and says where somebody looks.
+    checkpoint_folder : path-like, optional
+        Where what is computed is kept as it comes, so that the run can be taken up again.
+
+    Yields
+    ------
+    Planned
+        Once, before anything is computed.
+    Update
+        After every batch.
+
+    Raises
+    ------
+    SlideError, ModelError
+        As the rooms below do.
+    """
+    # Importing torch takes seconds; here it happens in the thread or process of the run.
+    from napari_camelyon.inference import new_heatmap, run
+    from napari_camelyon.models import load_model
+
+    control = control or RunControl()
+    model = load_model(request.model, tumour_class=request.tumour_class)
+    patch_grid = plan_patches(
+        slide,
+        model.spec,
+        stride_um=request.stride_um,
+        min_tissue_fraction=request.min_tissue_fraction,
+    )
+    heatmap = new_heatmap(slide, model, patch_grid)
+    if request.threshold is not None:
+        heatmap.threshold = request.threshold
+    yield Planned(model, patch_grid, heatmap)
+    for update in run(
+        slide,
+        model,
+        patch_grid,
+        heatmap=heatmap,
+        device=request.device,
+        batch_size=request.batch_size or 16,
+        cancelled=lambda: control.cancelled,
+    ):
+        yield update
+        control.wait_while_paused()
+
+
 def predict_to_folder(
     slide_path: Path | str,
     out: Path | str,
     request: PredictRequest,
     *,
     on_update: "Callable[[Update], object]" = lambda _update: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    control: RunControl | None = None,
 ) -> tuple[str, NodeResult]:
     """Run a model over a slide, find lesions, classify the node, and write its result folder.
 
@@ -97,8 +178,8 @@ def predict_to_folder(
         What was chosen.
     on_update : callable
         Called with each `inference.Update`.
-    cancelled : callable
-        Asked before each batch; what was computed by then is written, and said to be incomplete.
+    control : RunControl, optional
+        Stops the run; what was computed by then is written, and said to be incomplete.
 
     Returns
     -------
@@ -112,32 +193,15 @@ def predict_to_folder(
     SlideError, ModelError, StagingError, FileWriteError
         As the rooms below do; nothing is written then, or what was there before stays.
     """
-    # Importing torch takes seconds, and staging finished results needs none of it.
-    from napari_camelyon.inference import new_heatmap, run
-    from napari_camelyon.models import load_model
-
-    model = load_model(request.model_path, tumour_class=request.tumour_class)
     with open_slide(slide_path, mpp=request.mpp) as slide:
         mpp_note = slide.mpp_note
-        patch_grid = plan_patches(
-            slide,
-            model.spec,
-            stride_um=request.stride_um,
-            min_tissue_fraction=request.min_tissue_fraction,
-        )
-        heatmap = new_heatmap(slide, model, patch_grid)
-        if request.threshold is not None:
-            heatmap.threshold = request.threshold
-        for update in run(
-            slide,
-            model,
-            patch_grid,
-            heatmap=heatmap,
-            device=request.device,
-            batch_size=request.batch_size or 16,
-            cancelled=cancelled,
-        ):
-            on_update(update)
+        steps = predict_slide(slide, request, control=control)
+        for step in steps:
+            if isinstance(step, Planned):
+                planned = step
+            else:
+                on_update(step)
+    patch_grid, heatmap = planned.patch_grid, planned.heatmap
     lesions = find_lesions(heatmap)
     node = classify_node(lesions, heatmap=heatmap, planned=patch_grid.selected)
     write_slide_results(
@@ -155,7 +219,7 @@ def predict_to_folder(
 
 def _parameters(request: PredictRequest, mpp_note: str) -> dict[str, str | float | None]:
     return {
-        "model_path": None if request.model_path is None else str(request.model_path),
+        "model": None if request.model is None else str(request.model),
         "tumour_class": request.tumour_class,
         "mpp": request.mpp,
         "mpp_note": mpp_note,
