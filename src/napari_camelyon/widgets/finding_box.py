@@ -1,17 +1,15 @@
 """The amber box: what the guards found, in sentences, until a person puts it away."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton, QVBoxLayout
-
-if TYPE_CHECKING:
-    from napari_camelyon.inference.guards import Finding
 
 __all__ = ["FindingBox"]
 
-_MOST_PX = 150
+_MOST_PX = 190
 _STYLE = (
     "QFrame#findings { background: #f5c451; border-radius: 6px; }"
     "QFrame#findings QLabel { background: transparent; color: #1d1a10; }"
@@ -29,7 +27,7 @@ class FindingBox(QFrame):
         super().__init__()
         self.setObjectName("findings")
         self.setStyleSheet(_STYLE)
-        self._shown: tuple[Finding, ...] = ()
+        self._shown: tuple[Any, ...] = ()
         self.text = QLabel()
         self.text.setObjectName("sentences")
         self.text.setWordWrap(True)
@@ -53,7 +51,7 @@ class FindingBox(QFrame):
         row.addWidget(self.dismiss_button, 0, Qt.AlignmentFlag.AlignTop)
         self.hide()
 
-    def show_findings(self, findings: "Sequence[Finding]") -> None:
+    def show_findings(self, findings: Sequence[Any]) -> None:
         """Show these; the box comes up again only for one that was not there before."""
         findings = tuple(findings)
         if findings == self._shown:
@@ -62,10 +60,10 @@ class FindingBox(QFrame):
         self._shown = findings
         mark = "• " if len(findings) > 1 else ""
         self.text.setText("\n".join(f"{mark}{finding.sentence}" for finding in findings))
-        self.setVisible(new or (self.isVisibleTo(self.parentWidget()) and bool(findings)))
+        self.setVisible(new or (not self.isHidden() and bool(findings)))
         self._fit()
 
-    def resizeEvent(self, event: object) -> None:  # noqa: N802
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Be as high as the sentences need at this width, up to a limit; then they scroll."""
         super().resizeEvent(event)
         self._fit()

@@ -9,10 +9,10 @@ from typing import Any
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QThreadPool, QTimer
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from superqt.utils import WorkerBase, create_worker
 
-from napari_camelyon.cohort import PredictRequest, predict_slide
+from napari_camelyon.cohort import Planned, PredictRequest, predict_slide
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.files import cache_folder
 from napari_camelyon.inference import RunControl
@@ -25,6 +25,7 @@ from napari_camelyon.widgets.run_form import RunForm
 from napari_camelyon.widgets.run_panel import RunPanel, duration, facts_text, progress_text
 from napari_camelyon.widgets.run_worker import SlideRun, carry_out
 from napari_camelyon.widgets.seen import layer_of_slide, seen_box
+from napari_camelyon.widgets.shrinking import ShrinkingScroll
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
     CLASS_TITLES,
@@ -186,7 +187,7 @@ class InferenceDock(QWidget):
             return
         if node.heatmap is not planned.heatmap:
             self._view.begin_heatmap(node, planned.patch_grid, planned.heatmap)
-            self._say_planned()
+            self._say_planned(planned)
         self._tell_view()
         self.findings.show_findings(run.findings)
         paused = run.control.paused
@@ -202,8 +203,7 @@ class InferenceDock(QWidget):
             self.panel.say(progress_text(update, paused=paused), facts_text(planned, update))
         self._show_elsewhere(node, update.done, update.total)
 
-    def _say_planned(self) -> None:
-        planned = self._run.planned
+    def _say_planned(self, planned: Planned) -> None:
         total = planned.patch_grid.patch_count
         text = f"{total:,} patches" if total else "No tissue found on this slide."
         expected_s = getattr(planned, "expected_s", None)
@@ -325,16 +325,12 @@ class InferenceDock(QWidget):
         chosen.addWidget(self.title)
         chosen.addWidget(self.details)
         chosen.addWidget(self.form)
-        chosen.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(inner)
         layout = QVBoxLayout(self)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(ShrinkingScroll(inner))
         layout.addWidget(self.findings)
         layout.addWidget(self.panel)
         layout.addLayout(result)
+        layout.addStretch(1)
         layout.addWidget(disclaimer())
 
     def _show_what_run_means(self) -> None:
@@ -374,18 +370,23 @@ class InferenceDock(QWidget):
         self.result_chip.setVisible(result is not None)
         self.result_text.setVisible(result is not None)
         if result is not None:
+            unclear = result.node_class == "negative" and not _is_complete(result)
             set_chip(
                 self.result_chip,
-                CLASS_TITLES[result.node_class],
-                CLASS_COLOURS[result.node_class],
+                "not known yet" if unclear else CLASS_TITLES[result.node_class],
+                None if unclear else CLASS_COLOURS[result.node_class],
                 size_pt=12,
             )
             self.result_text.setText(_finding(result))
             self.result_text.setToolTip("\n".join(result.reasons))
 
 
+def _is_complete(result: NodeResult) -> bool:
+    return result.computed_share is None or result.computed_share == 1
+
+
 def _finding(result: NodeResult) -> str:
     if result.diameter_mm is None:
-        return "no lesion found"
+        return "no lesion found" + ("" if _is_complete(result) else " so far")
     count = f"{result.lesions} lesion{'s' if result.lesions != 1 else ''}"
     return f"{count}, the largest {result.diameter_mm:.2f} ± {result.margin_mm:.2f} mm"

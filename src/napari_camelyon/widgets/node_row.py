@@ -118,7 +118,8 @@ class NodeRow(QFrame):
         if style != self.styleSheet():  # several times a second, and each makes the row anew
             self.setStyleSheet(style)
         if result is None:
-            set_chip(self.chip, "not run")
+            begun = node.status.startswith(("starting", "running", "paused"))
+            set_chip(self.chip, "…" if begun else "not run")
             self.size_text.setText("")
             self.bar.diameter_mm = None
         else:

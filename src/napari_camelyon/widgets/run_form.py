@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QMenu,
+    QPushButton,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -121,10 +122,8 @@ class RunForm(QWidget):
         fields["min_tissue_percent"].native.setDecimals(0)
         # Long names of models must not widen the dock.
         fields["model"].native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.add_button = QToolButton()
-        self.add_button.setText("Add …")
+        self.add_button = QPushButton("Add")
         self.add_button.setToolTip("Add a model of your own to the list")
-        self.add_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.add_button)
         menu.addAction("Model file …", self._ask_for_file)
         menu.addAction("WSInfer folder …", self._ask_for_folder)
@@ -139,12 +138,19 @@ class RunForm(QWidget):
         self.more_button.toggled.connect(self._show_more)
 
         few = _form_layout()
-        few.addRow("Model", _row(fields["model"].native, self.add_button))
+        models = QHBoxLayout()
+        models.addWidget(fields["model"].native, 1)
+        models.addWidget(self.add_button)
+        few.addRow("Model", models)
         _add(few, fields, "stride_um", "min_tissue_percent")
         self.more = QWidget()
         more = _form_layout()
         _add(more, fields, "device", "engine", "precision", "stain")
-        more.addRow("Leave out", _row(*self._leave_out.values(), stretch=True))
+        left_out = QHBoxLayout()
+        for box in self._leave_out.values():
+            left_out.addWidget(box)
+        left_out.addStretch(1)
+        more.addRow("Leave out", left_out)
         _add(more, fields, "uncertainty")
         self._samples_label = _add(more, fields, "samples")
         self._members = QListWidget()
@@ -154,6 +160,7 @@ class RunForm(QWidget):
         self.cost = note()
         more.addRow("", self.cost)
         self.more.setLayout(more)
+        _align(few, more)
         self.more.hide()
         self.say_cost("")
 
@@ -287,10 +294,14 @@ def _add(layout: QFormLayout, fields: Mapping[str, Any], *names: str) -> QWidget
     return layout.labelForField(fields[names[-1]].native)
 
 
-def _row(*widgets: QWidget, stretch: bool = False) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    if stretch:
-        row.addStretch(1)
-    return row
+def _align(*layouts: QFormLayout) -> None:
+    """Give the labels of several forms one width, so that their fields begin in one line."""
+    labels = [
+        item.widget()
+        for layout in layouts
+        for row in range(layout.rowCount())
+        if (item := layout.itemAt(row, QFormLayout.ItemRole.LabelRole)) is not None
+    ]
+    width = max(label.sizeHint().width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width)
