@@ -10,7 +10,23 @@ from typing import TYPE_CHECKING, Any
 from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
+    from napari_camelyon.inference.checkpoint import (
+        Checkpoint,
+        CheckpointInUseError,
+        open_checkpoint,
+    )
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.guards import (
+        Finding,
+        Watch,
+        check_before,
+        check_probe,
+        findings,
+        look_first,
+        new_watch,
+        watch_batch,
+        watch_picture,
+    )
     from napari_camelyon.inference.numeric import (
         NumericPath,
         OutOfMemoryError,
@@ -21,8 +37,12 @@ if TYPE_CHECKING:
         prepare,
     )
     from napari_camelyon.inference.patches import read_patch
+    from napari_camelyon.inference.stain_on_device import transfer_tensor
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointInUseError",
+    "Finding",
     "NumericPath",
     "OutOfMemoryError",
     "Pending",
@@ -30,27 +50,50 @@ __all__ = [
     "Predictor",
     "RunControl",
     "Update",
+    "Watch",
+    "check_before",
+    "check_probe",
     "choose_numeric_path",
+    "findings",
+    "look_first",
     "new_heatmap",
+    "new_watch",
+    "open_checkpoint",
     "predict_patches",
     "prepare",
     "read_patch",
     "run",
+    "transfer_tensor",
+    "watch_batch",
+    "watch_picture",
 ]
 
 _MODULE_OF = {
+    "Checkpoint": "checkpoint",
+    "CheckpointInUseError": "checkpoint",
+    "Finding": "guards",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
     "Update": "engine",
+    "Watch": "guards",
+    "check_before": "guards",
+    "check_probe": "guards",
     "choose_numeric_path": "numeric",
+    "findings": "guards",
+    "look_first": "guards",
     "new_heatmap": "engine",
+    "new_watch": "guards",
+    "open_checkpoint": "checkpoint",
     "predict_patches": "engine",
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
+    "transfer_tensor": "stain_on_device",
+    "watch_batch": "guards",
+    "watch_picture": "guards",
 }
 
 
