@@ -5,7 +5,7 @@ from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QResizeEvent
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton, QVBoxLayout
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton
 
 __all__ = ["FindingBox"]
 
@@ -43,11 +43,9 @@ class FindingBox(QFrame):
         self.dismiss_button.setText("✕")
         self.dismiss_button.setToolTip("Put the warning away; it stays in the results")
         self.dismiss_button.clicked.connect(self.hide)
-        inside = QVBoxLayout()
-        inside.addWidget(self._scroll)
-        row = QHBoxLayout(self)
+        self._row = row = QHBoxLayout(self)
         row.setContentsMargins(10, 7, 4, 7)
-        row.addLayout(inside, 1)
+        row.addWidget(self._scroll, 1)
         row.addWidget(self.dismiss_button, 0, Qt.AlignmentFlag.AlignTop)
         self.hide()
 
@@ -69,5 +67,12 @@ class FindingBox(QFrame):
         self._fit()
 
     def _fit(self) -> None:
-        needed = self.text.heightForWidth(max(1, self._scroll.viewport().width()))
+        margins = self._row.contentsMargins()
+        around = margins.left() + margins.right() + self._row.spacing()
+        width = self.width() - around - self.dismiss_button.sizeHint().width()
+        needed = self.text.heightForWidth(max(1, width))
+        bar = Qt.ScrollBarPolicy
+        self._scroll.setVerticalScrollBarPolicy(
+            bar.ScrollBarAsNeeded if needed > _MOST_PX else bar.ScrollBarAlwaysOff
+        )
         self._scroll.setFixedHeight(min(_MOST_PX, max(needed, 18)))

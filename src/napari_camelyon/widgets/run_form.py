@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -44,7 +43,7 @@ _UNCERTAINTIES = {
     "MC dropout": "mc_dropout",
     "ensemble of models": "ensemble",
 }
-_LEAVE_OUT = {"pen": "pen", "blur": "out of focus", "fold": "folds"}
+_LEAVE_OUT = {"pen": "pen", "blur": "blur", "fold": "folds"}
 _MODEL_FILES = "Models (*.safetensors *.pt *.pth *.pt2 *.onnx);;All files (*)"
 
 
@@ -112,7 +111,7 @@ class RunForm(QWidget):
     def say_cost(self, text: str) -> None:
         """Show what the chosen uncertainty costs."""
         self.cost.setText(text)
-        self.cost.setVisible(bool(text))
+        self._show_what_belongs()
 
     # -- how it looks ---------------------------------------------------------------------------
 
@@ -120,8 +119,9 @@ class RunForm(QWidget):
         fields = self._fields
         fields["stride_um"].native.setSpecialValueText("the model's own")
         fields["min_tissue_percent"].native.setDecimals(0)
-        # Long names of models must not widen the dock.
-        fields["model"].native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for field in fields.values():  # long names must not widen the dock
+            field.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            field.native.setMinimumWidth(60)
         self.add_button = QPushButton("Add")
         self.add_button.setToolTip("Add a model of your own to the list")
         menu = QMenu(self.add_button)
@@ -137,51 +137,57 @@ class RunForm(QWidget):
         self.more_button.setAutoRaise(True)
         self.more_button.toggled.connect(self._show_more)
 
-        few = _form_layout()
         models = QHBoxLayout()
         models.addWidget(fields["model"].native, 1)
         models.addWidget(self.add_button)
-        few.addRow("Model", models)
-        _add(few, fields, "stride_um", "min_tissue_percent")
-        self.more = QWidget()
-        more = _form_layout()
-        _add(more, fields, "device", "engine", "precision", "stain")
         left_out = QHBoxLayout()
         for box in self._leave_out.values():
             left_out.addWidget(box)
         left_out.addStretch(1)
-        more.addRow("Leave out", left_out)
-        _add(more, fields, "uncertainty")
-        self._samples_label = _add(more, fields, "samples")
         self._members = QListWidget()
         self._members.setFixedHeight(72)
-        more.addRow("with", self._members)
-        self._members_label = more.labelForField(self._members)
         self.cost = note()
-        more.addRow("", self.cost)
-        self.more.setLayout(more)
-        _align(few, more)
-        self.more.hide()
-        self.say_cost("")
 
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(few)
-        layout.addWidget(self.more_button)
-        layout.addWidget(self.more)
+        # One layout, so that all fields begin in one line.
+        self._rows = rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        rows.addRow("Model", models)
+        self._add("stride_um", "min_tissue_percent")
+        rows.addRow(self.more_button)
+        self._first_of_more = rows.rowCount()
+        self._add("device", "engine", "precision", "stain")
+        rows.addRow("Leave out", left_out)
+        self._add("uncertainty", "samples")
+        rows.addRow("With", self._members)
+        rows.addRow("", self.cost)
+        self._show_more(False)
         # Otherwise the form is what gives way when a window is low.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
+    def _add(self, *names: str) -> None:
+        for name in names:
+            self._rows.addRow(self._fields[name].label, self._fields[name].native)
+
     def _show_more(self, shown: bool) -> None:
         self.more_button.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
-        self.more.setVisible(shown)
+        for row in range(self._first_of_more, self._rows.rowCount()):
+            self._rows.setRowVisible(row, shown)
+        if shown:
+            self._show_what_belongs()
+
+    def _show_what_belongs(self) -> None:
+        """Show the fields that the chosen uncertainty needs."""
+        uncertainty = _UNCERTAINTIES[self._fields["uncertainty"].value]
+        shown = self.more_button.isChecked()
+        self._rows.setRowVisible(
+            self._fields["samples"].native, shown and uncertainty == "mc_dropout"
+        )
+        self._rows.setRowVisible(self._members, shown and uncertainty == "ensemble")
+        self._rows.setRowVisible(self.cost, shown and bool(self.cost.text()))
 
     def _on_changed(self, _value: object = None) -> None:
-        uncertainty = _UNCERTAINTIES[self._fields["uncertainty"].value]
-        for widget in (self._samples_label, self._fields["samples"].native):
-            widget.setVisible(uncertainty == "mc_dropout")
-        for widget in (self._members_label, self._members):
-            widget.setVisible(uncertainty == "ensemble")
+        self._show_what_belongs()
         self.more_button.setText(self._more_text())
         self._list_members()
         self.changed.emit()
@@ -278,30 +284,3 @@ def _fields(models: tuple[str, ...]) -> dict[str, Any]:
         ),
         "samples": SpinBox(label="Times", value=20, min=2, max=200),
     }
-
-
-def _form_layout() -> QFormLayout:
-    layout = QFormLayout()
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return layout
-
-
-def _add(layout: QFormLayout, fields: Mapping[str, Any], *names: str) -> QWidget:
-    """Add fields with their labels; returns the label of the last one."""
-    for name in names:
-        layout.addRow(fields[name].label, fields[name].native)
-    return layout.labelForField(fields[names[-1]].native)
-
-
-def _align(*layouts: QFormLayout) -> None:
-    """Give the labels of several forms one width, so that their fields begin in one line."""
-    labels = [
-        item.widget()
-        for layout in layouts
-        for row in range(layout.rowCount())
-        if (item := layout.itemAt(row, QFormLayout.ItemRole.LabelRole)) is not None
-    ]
-    width = max(label.sizeHint().width() for label in labels)
-    for label in labels:
-        label.setMinimumWidth(width)

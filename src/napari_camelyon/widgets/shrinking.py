@@ -1,6 +1,6 @@
 """A scroll area that is no higher than what is in it, so that the rest can stand right below."""
 
-from qtpy.QtCore import QEvent, QObject, QSize
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QWidget
 
 __all__ = ["ShrinkingScroll"]
@@ -11,21 +11,25 @@ class ShrinkingScroll(QScrollArea):
 
     def __init__(self, inner: QWidget) -> None:
         super().__init__()
+        self._inner = inner
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(inner)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return the size of what is in it; Qt's own hint ends at some lines of text."""
-        inner = self.widget()
+        inner = self._inner
         width = self.viewport().width()
         height = inner.heightForWidth(width) if inner.hasHeightForWidth() else -1
-        return QSize(inner.sizeHint().width(), max(height, inner.minimumSizeHint().height()))
+        frame = self.contentsMargins()
+        height = max(height, inner.minimumSizeHint().height()) + frame.top() + frame.bottom()
+        return QSize(inner.sizeHint().width() + frame.left() + frame.right(), height)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Return as much as shows that there is something to scroll to."""
-        return QSize(self.widget().minimumSizeHint().width(), 60)
+        return QSize(self._inner.minimumSizeHint().width(), 60)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Ask for another height when what is in it changes."""
