@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         prepare,
     )
     from napari_camelyon.inference.patches import read_patch
+    from napari_camelyon.inference.sampling import cost_factor
     from napari_camelyon.inference.stain_on_device import transfer_tensor
+    from napari_camelyon.inference.uncertainty import SamplingPredictor, sampling_predictor
 
 __all__ = [
     "Checkpoint",
@@ -49,11 +51,13 @@ __all__ = [
     "Predicted",
     "Predictor",
     "RunControl",
+    "SamplingPredictor",
     "Update",
     "Watch",
     "check_before",
     "check_probe",
     "choose_numeric_path",
+    "cost_factor",
     "findings",
     "look_first",
     "new_heatmap",
@@ -63,6 +67,7 @@ __all__ = [
     "prepare",
     "read_patch",
     "run",
+    "sampling_predictor",
     "transfer_tensor",
     "watch_batch",
     "watch_picture",
@@ -77,11 +82,13 @@ _MODULE_OF = {
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
+    "SamplingPredictor": "uncertainty",
     "Update": "engine",
     "Watch": "guards",
     "check_before": "guards",
     "check_probe": "guards",
     "choose_numeric_path": "numeric",
+    "cost_factor": "sampling",
     "findings": "guards",
     "look_first": "guards",
     "new_heatmap": "engine",
@@ -91,6 +98,7 @@ _MODULE_OF = {
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
+    "sampling_predictor": "uncertainty",
     "transfer_tensor": "stain_on_device",
     "watch_batch": "guards",
     "watch_picture": "guards",
