@@ -1,11 +1,14 @@
 """The amber box: what the guards found, in sentences, until a person puts it away."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton
+
+if TYPE_CHECKING:
+    from napari_camelyon.inference import Finding
 
 __all__ = ["FindingBox"]
 
@@ -27,7 +30,7 @@ class FindingBox(QFrame):
         super().__init__()
         self.setObjectName("findings")
         self.setStyleSheet(_STYLE)
-        self._shown: tuple[Any, ...] = ()
+        self._shown: tuple[Finding, ...] = ()
         self.text = QLabel()
         self.text.setObjectName("sentences")
         self.text.setWordWrap(True)
@@ -49,16 +52,19 @@ class FindingBox(QFrame):
         row.addWidget(self.dismiss_button, 0, Qt.AlignmentFlag.AlignTop)
         self.hide()
 
-    def show_findings(self, findings: Sequence[Any]) -> None:
-        """Show these; the box comes up again only for one that was not there before."""
+    def show_findings(self, findings: "Sequence[Finding]") -> None:
+        """Show these; a box that was put away comes up again for another kind only.
+
+        While a run goes on, the figures in a finding change.
+        """
         findings = tuple(findings)
         if findings == self._shown:
             return
-        new = any(one not in self._shown for one in findings)
+        new = {one.kind for one in findings} - {one.kind for one in self._shown}
         self._shown = findings
         mark = "• " if len(findings) > 1 else ""
         self.text.setText("\n".join(f"{mark}{finding.sentence}" for finding in findings))
-        self.setVisible(new or (not self.isHidden() and bool(findings)))
+        self.setVisible(bool(new) or (not self.isHidden() and bool(findings)))
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802

@@ -198,10 +198,11 @@ class InferenceDock(QWidget):
         new, self._drawn, self._paused_drawn = update is not self._drawn, update, paused
         if new:
             self._view.refresh_heatmap(node)
-        self.panel.show_share(update.done, update.total)
+        done, total = update.known + update.done, update.known + update.total
+        self.panel.show_share(done, total)
         if not run.control.cancelled:
             self.panel.say(progress_text(update, paused=paused), facts_text(planned, update))
-        self._show_elsewhere(node, update.done, update.total)
+        self._show_elsewhere(node, done, total)
 
     def _say_planned(self, planned: Planned) -> None:
         total = planned.patch_grid.patch_count

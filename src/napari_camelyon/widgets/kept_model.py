@@ -1,11 +1,13 @@
 """The model of the last run, kept for the next one: loading it again may take seconds."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_camelyon.inference import NumericPath, Predictor
     from napari_camelyon.models import Model
+    from napari_camelyon.stain import StainTransfer
 
 __all__ = ["KeptModel"]
 
@@ -16,50 +18,65 @@ class KeptModel:
     """Loads models as `models.load_model` does, and keeps the latest until its files change."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._asked: tuple[object, ...] = ()
         self._stamp: _Stamp = ()
         self._model: Model | None = None
         self._prepared_for: tuple[object, ...] = ()
-        self._predictor: Any = None
+        self._predictor: Predictor | None = None
 
     def load(
         self, path_or_name: Path | str | None = None, *, tumour_class: str | None = None
     ) -> "Model":
         """Return the model, loaded if it is another one than last time or its files changed.
 
-        Called in the thread of a run; never by two at a time. Raises `ModelError`.
+        Called in any thread; the predictor of a run is left to it. Raises `ModelError`.
         """
         from napari_camelyon.models import load_model
 
         asked = (str(path_or_name), tumour_class)
-        if self._model is None or asked != self._asked or _stamp(self._model) != self._stamp:
-            self._model = None  # two large ones need not be in memory at once
-            self._drop_predictor()
-            model = load_model(path_or_name, tumour_class=tumour_class)
-            self._asked, self._stamp, self._model = asked, _stamp(model), model
-        return self._model
+        with self._lock:
+            if self._model is None or asked != self._asked or _stamp(self._model) != self._stamp:
+                self._model = None  # two large ones need not be in memory at once
+                model = load_model(path_or_name, tumour_class=tumour_class)
+                self._asked, self._stamp, self._model = asked, _stamp(model), model
+            return self._model
 
-    def prepare(self, make: Callable[..., Any], model: "Model", *rest: object, **more: Any) -> Any:
-        """Return what `make(model, *rest, **more)` gave last time, if it would be the same.
+    def prepare(
+        self,
+        model: "Model",
+        path: "NumericPath",
+        *,
+        batch_size: int | None = None,
+        stain: "StainTransfer | None" = None,
+    ) -> "Predictor":
+        """Return what `inference.prepare` gives, or gave last time if it would be the same.
 
-        Parameters
-        ----------
-        make : callable
-            `inference.prepare`: compiles, folds, moves to the device; seconds for some engines.
-        model : Model
-        *rest, **more
-            Of `make`.
+        Called in the thread of a run, of which there is one at a time. Raises `ModelError`.
         """
-        wanted = (make, id(model), rest, tuple(sorted(more.items())))
-        if self._predictor is None or wanted != self._prepared_for:
-            self._drop_predictor()
-            self._predictor, self._prepared_for = make(model, *rest, **more), wanted
+        from napari_camelyon import inference
+
+        wanted = (model, path, batch_size, None if stain is None else stain.key)
+        there, self._predictor = self._predictor, None
+        if there is not None and wanted == self._prepared_for:
+            self._predictor = there
+            return there
+        if there is not None:
+            there.close()
+        self._predictor = inference.prepare(
+            model,
+            path,
+            batch_size=batch_size,
+            stain=stain,  # type: ignore[arg-type]
+        )
+        self._prepared_for = wanted
         return self._predictor
 
-    def _drop_predictor(self) -> None:
+    def close(self) -> None:
+        """Let go of both; no run may be under way."""
         if self._predictor is not None:
             self._predictor.close()
-        self._predictor = None
+        self._predictor = self._model = None
 
 
 def _stamp(model: "Model") -> _Stamp:

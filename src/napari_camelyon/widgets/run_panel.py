@@ -1,5 +1,6 @@
 """The lower part of the Inference dock: buttons, bar, and how far a run is, in words."""
 
+import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
@@ -92,21 +93,24 @@ def progress_text(update: "Update", *, paused: bool = False) -> str:
     if paused:
         share = update.done / max(1, update.total)
         return f"Paused at {share:.0%} · {done}"
+    if not math.isfinite(update.seconds_left):  # nothing was measured yet
+        return done
     return f"{done} · {update.patches_per_s:,.0f} a second · {duration(update.seconds_left)} left"
 
 
 def facts_text(planned: "Planned", update: "Update | None") -> str:
     """Say what computes, and what need not be computed."""
     path = getattr(planned, "path", None)
-    known = getattr(update, "known", 0)
-    damaged = getattr(update, "damaged", 0)
-    parts = [
-        "" if path is None else path.describe(),
-        f"{known:,} patches known from the last run" if known else "",
-        f"{damaged:,} on damaged parts left out" if damaged else "",
-    ]
-    text = " · ".join(part for part in parts if part)
-    return text[:1].upper() + text[1:]
+    parts = [] if path is None else [path.describe()]
+    if update is not None and update.known:
+        parts.append(f"{update.known:,} patches known from the last run")
+    if update is not None and update.damaged:
+        parts.append(f"{update.damaged:,} on damaged parts left out")
+    text = " · ".join(parts)
+    text = text[:1].upper() + text[1:]
+    if update is not None and update.problem:
+        text = f"{text}\n{update.problem}".strip()
+    return text
 
 
 def duration(seconds: float) -> str:

@@ -7,14 +7,14 @@ instead, and the window looks there as often as it can draw.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_camelyon.cohort import Planned
 from napari_camelyon.inference import RunControl
 from napari_camelyon.staging import Lesion, NodeResult, classify_node, find_lesions
 
 if TYPE_CHECKING:
-    from napari_camelyon.inference import Update
+    from napari_camelyon.inference import Finding, Update
 
 __all__ = ["SlideRun", "Staged", "carry_out"]
 
@@ -42,8 +42,8 @@ class SlideRun:
         None while the model is loaded and tissue looked for.
     update : Update or None
         The latest; earlier ones are of no use, for the heatmap holds what they told.
-    findings : tuple
-        What the guards found so far, in the order in which they did.
+    findings : tuple of Finding
+        What the guards find by now.
     staged : Staged or None
         When it has ended, also where it was stopped.
     """
@@ -52,7 +52,7 @@ class SlideRun:
     threshold: float | None = None
     planned: Planned | None = None
     update: "Update | None" = None
-    findings: tuple[Any, ...] = ()
+    findings: "tuple[Finding, ...]" = ()
     staged: Staged | None = None
 
 
@@ -69,14 +69,18 @@ def carry_out(run: SlideRun, steps: "Callable[[], Iterator[Planned | Update]]") 
         Returns what `cohort.predict_slide` yields. What that raises is raised.
     """
     for step in steps():
-        new = getattr(step, "findings", ())
-        run.findings += tuple(one for one in new if one not in run.findings)
         if isinstance(step, Planned):
+            before = run.findings = _findings(step)
             run.planned = step
         else:
+            run.findings = before + _findings(step)
             run.update = step
     if run.planned is not None:
         heatmap = run.planned.heatmap
         threshold = heatmap.threshold if run.threshold is None else run.threshold
         lesions = find_lesions(heatmap, threshold=threshold)
         run.staged = Staged(threshold, lesions, classify_node(lesions, heatmap=heatmap))
+
+
+def _findings(step: "Planned | Update") -> "tuple[Finding, ...]":
+    return getattr(step, "findings", ())
