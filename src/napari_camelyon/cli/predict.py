@@ -109,6 +109,7 @@ def _show_each(steps: "Iterator[Progress | Attempt]", batch: _Batch) -> None:
                 if isinstance(step, Attempt):
                     attempt = step
                     break
+                _say(step)
                 bar.length = max(1, step.total)
                 bar.update(step.done - bar.pos, _progress_text(step))
         _note(batch, attempt)
@@ -131,11 +132,18 @@ def _show_together(steps: "Iterator[Progress | Attempt]", batch: _Batch) -> None
                     click.echo(f"{step.slide.name}: {step.state}, {done}", err=True)
             else:
                 running[step.slide] = step
+                _say(step)
             rate = sum(progress.patches_per_s for progress in running.values())
             bar.update(
                 len(batch.attempts) - bar.pos,
                 f"{len(running)} running, {rate:.0f} patches a second",
             )
+
+
+def _say(progress: "Progress") -> None:
+    """Say at once what a person may want to stop a run for."""
+    for note in progress.notes:
+        click.echo(f"\n{progress.slide.name}: {note}", err=True)
 
 
 def _note(batch: _Batch, attempt: "Attempt") -> None:
@@ -239,7 +247,8 @@ def _remarks(outcome: "Outcome") -> Iterator[str]:
             f"On {name} {outcome.damaged} of {outcome.planned} patches lie on damaged parts of the "
             "file and were not computed: fetch the slide again."
         )
-    yield from (f"{name}: {sentence}" for sentence in outcome.notes)
+    if outcome.left_out:
+        yield f"On {name}: {outcome.left_out}."
 
 
 def _patients(batch: _Batch, nodes: "Sequence[NodeResult]") -> "list[PatientResult]":

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -21,7 +20,8 @@ from napari_camelyon.cohort.claims import (
     claimed,
     write_batch_file,
 )
-from napari_camelyon.cohort.predicting import LoadModel, Planned, PredictRequest
+from napari_camelyon.cohort.kept_model import KeptModel
+from napari_camelyon.cohort.predicting import Planned, PredictRequest
 from napari_camelyon.cohort.to_folder import Outcome, steps_to_folder
 from napari_camelyon.errors import CamelyonError, FileWriteError, ModelError
 from napari_camelyon.inference import RunControl
@@ -29,7 +29,6 @@ from napari_camelyon.slides import slide_name
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import Update
-    from napari_camelyon.models import Model
 
 __all__ = ["Attempt", "BatchTask", "Progress", "attempt_slide", "run_batch", "usual_workers"]
 
@@ -69,6 +68,8 @@ class Progress:
         Patches, with those of earlier runs; 0 of 0 while the run is being planned.
     patches_per_s, seconds_left : float
         As in `inference.Update`.
+    notes : tuple of str
+        Sentences that are new: what is odd about the slide, or cannot be kept.
     """
 
     slide: Path
@@ -76,6 +77,7 @@ class Progress:
     total: int = 0
     patches_per_s: float = 0.0
     seconds_left: float = float("nan")
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def attempt_slide(
     *,
     tell: Callable[[Progress], object],
     control: RunControl,
-    load: LoadModel | None = None,
+    kept: KeptModel,
 ) -> Attempt:
     """Predict one slide of a batch, wherever this runs, and return how it went.
 
@@ -195,10 +197,10 @@ def attempt_slide(
     tell : callable
         Called a few times a second.
     control : RunControl
-    load : callable, optional
-        As in `predict_slide`.
+    kept : KeptModel
+        Keeps the model from one slide to the next.
     """
-    for step in _steps(slide, task, control, load):
+    for step in _steps(slide, task, control, kept):
         if isinstance(step, Attempt):
             return step
         tell(step)
@@ -206,23 +208,35 @@ def attempt_slide(
 
 
 def _steps(
-    slide: Path, task: BatchTask, control: RunControl, load: LoadModel | None
+    slide: Path, task: BatchTask, control: RunControl, kept: KeptModel
 ) -> Iterator[Progress | Attempt]:
     told_s = -_TOLD_EVERY_S
     anything = False
     outcome = None
+    told: set[str] = set()
     yield Progress(slide)
     try:
         for step in steps_to_folder(
-            slide, task.out, task.request, control=control, again=task.again, load=load
+            slide,
+            task.out,
+            task.request,
+            control=control,
+            again=task.again,
+            load=kept.load,
+            prepare=kept.prepare,
         ):
             if isinstance(step, Outcome):
                 outcome = step
-            elif not isinstance(step, Planned):
-                anything = True
-                if monotonic() - told_s >= _TOLD_EVERY_S or step.done == step.total:
-                    told_s = monotonic()
-                    yield _progress(slide, step)
+                continue
+            notes = tuple(note for note in _odd(step) if note not in told)
+            told.update(notes)
+            if isinstance(step, Planned):
+                yield Progress(slide, 0, step.patch_grid.patch_count, notes=notes)
+                continue
+            anything = True
+            if notes or monotonic() - told_s >= _TOLD_EVERY_S or step.done == step.total:
+                told_s = monotonic()
+                yield _progress(slide, step, notes)
     except SlideTakenError as error:
         yield Attempt(slide, "taken", problem=str(error))
         return
@@ -235,13 +249,22 @@ def _steps(
     yield Attempt(slide, "done" if outcome.complete else "stopped", outcome)
 
 
-def _progress(slide: Path, update: "Update") -> Progress:
+def _odd(step: "Planned | Update") -> Iterator[str]:
+    """Yield what a person should know at once."""
+    yield from (finding.sentence for finding in step.findings)
+    note = step.facts.tissue["note"] if isinstance(step, Planned) else step.problem
+    if note:
+        yield note
+
+
+def _progress(slide: Path, update: "Update", notes: tuple[str, ...]) -> Progress:
     return Progress(
         slide,
         update.done + update.known,
         update.total + update.known,
         update.patches_per_s,
         update.seconds_left,
+        notes,
     )
 
 
@@ -257,26 +280,17 @@ def _is_full_disk(error: CamelyonError) -> bool:
 def _one_after_another(
     slides: Sequence[Path], task: BatchTask, control: RunControl
 ) -> Iterator[Progress | Attempt]:
-    load = kept_model()
-    for slide in slides:
-        if control.cancelled:
-            return
-        for step in _steps(slide, task, control, load):
-            yield step
-            if isinstance(step, Attempt) and step.hits_all:
+    kept = KeptModel()
+    try:
+        for slide in slides:
+            if control.cancelled:
                 return
-
-
-def kept_model() -> LoadModel:
-    """Return a function that loads models and keeps the last one for the next slide."""
-
-    @lru_cache(maxsize=1)
-    def load(path: Path | str | None, tumour_class: str | None) -> "Model":
-        from napari_camelyon.models import load_model
-
-        return load_model(path, tumour_class=tumour_class)
-
-    return lambda path, *, tumour_class: load(path, tumour_class)
+            for step in _steps(slide, task, control, kept):
+                yield step
+                if isinstance(step, Attempt) and step.hits_all:
+                    return
+    finally:
+        kept.close()
 
 
 # -- several processes ---------------------------------------------------------------------------
@@ -424,10 +438,10 @@ def _serve(connection: Connection, task: BatchTask, threads: int) -> None:
     control = RunControl()
     slides: SimpleQueue[Path | None] = SimpleQueue()
     threading.Thread(target=_listen, args=(connection, slides, control), daemon=True).start()
-    load = kept_model()
+    kept = KeptModel()
     connection.send(None)
     while (slide := slides.get()) is not None:
-        attempt = attempt_slide(slide, task, tell=connection.send, control=control, load=load)
+        attempt = attempt_slide(slide, task, tell=connection.send, control=control, kept=kept)
         connection.send(attempt)
 
 

@@ -13,12 +13,12 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from superqt.utils import WorkerBase, create_worker
 
 from napari_camelyon.cohort import Planned, PredictRequest, predict_slide
+from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.files import cache_folder
 from napari_camelyon.inference import RunControl
 from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.finding_box import FindingBox
-from napari_camelyon.widgets.kept_model import KeptModel
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp
 from napari_camelyon.widgets.run_form import RunForm
