@@ -228,8 +228,9 @@ def _steps(
             if isinstance(step, Outcome):
                 outcome = step
                 continue
-            notes = tuple(note for note in _odd(step) if note not in told)
-            told.update(notes)
+            odd = {kind: note for kind, note in _odd(step) if kind not in told}
+            told.update(odd)
+            notes = tuple(odd.values())
             if isinstance(step, Planned):
                 yield Progress(slide, 0, step.patch_grid.patch_count, notes=notes)
                 continue
@@ -249,12 +250,13 @@ def _steps(
     yield Attempt(slide, "done" if outcome.complete else "stopped", outcome)
 
 
-def _odd(step: "Planned | Update") -> Iterator[str]:
-    """Yield what a person should know at once."""
-    yield from (finding.sentence for finding in step.findings)
+def _odd(step: "Planned | Update") -> Iterator[tuple[str, str]]:
+    """Yield what a person should know at once, each with its kind, of which one is enough."""
+    for finding in step.findings:
+        yield finding.kind, finding.sentence  # its figures go on changing
     note = step.facts.tissue["note"] if isinstance(step, Planned) else step.problem
     if note:
-        yield note
+        yield ("tissue" if isinstance(step, Planned) else "keeping"), note
 
 
 def _progress(slide: Path, update: "Update", notes: tuple[str, ...]) -> Progress:

@@ -47,7 +47,7 @@ def predict_on_worker(slide: Path, task: BatchTask, topic: str) -> Attempt:
         Name of the batch: of its plugin, of the event that says stop, of the log for `Progress`.
     """
     worker = get_worker()
-    ours = cast(OneAtATime, worker.plugins[topic])
+    ours = cast("OneAtATime", worker.plugins[topic])
     control = RunControl()
     ended = threading.Event()
     stop = Event(topic, client=get_client())
