@@ -1,5 +1,6 @@
 """The same batch on the workers of a Dask cluster: one slide at a time on each."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ def run_on_dask(
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address=None,
+                # A process that holds torch may take longer to end than Dask waits with a warning.
+                silence_logs=logging.ERROR,
             )
             scheduler = stack.enter_context(cluster).scheduler_address
         client = stack.enter_context(_connected(scheduler))
