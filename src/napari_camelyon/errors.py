@@ -15,6 +15,8 @@ __all__ = [
     "ResultError",
     "SlideError",
     "StagingError",
+    "StainError",
+    "TumourClassError",
 ]
 
 
@@ -46,6 +48,22 @@ class ModelError(CamelyonError, ValueError):
     """A model or its specification cannot be loaded, or does not fit."""
 
 
+class TumourClassError(ModelError):
+    """Which class of a model is tumour has to be said: the names do not tell.
+
+    Parameters
+    ----------
+    message : str
+        For people.
+    class_names : tuple of str
+        The classes to choose from.
+    """
+
+    def __init__(self, message: str, class_names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.class_names = class_names
+
+
 class ResultError(CamelyonError, OSError):
     """A stored result is missing, damaged or of an unknown schema."""
 
@@ -56,3 +74,7 @@ class FileWriteError(CamelyonError, OSError):
 
 class StagingError(CamelyonError, ValueError):
     """Nodes or lesions do not allow the stage to be derived."""
+
+
+class StainError(CamelyonError, ValueError):
+    """The stain of a slide cannot be found, or a transfer between stains cannot be made."""

@@ -10,7 +10,7 @@ from scipy import ndimage
 from napari_camelyon.geometry import mean_mpp
 from napari_camelyon.slides import Damage, Slide, read_downsampled
 
-__all__ = ["TissueMask", "tissue_mask"]
+__all__ = ["TissueMask", "is_ink", "tissue_mask"]
 
 MASK_MPP = 8.0
 """µm per mask pixel: fine enough for a 62 µm patch, and a slide takes milliseconds."""
@@ -139,7 +139,7 @@ def tissue_mask(
             on_damage=damages.append,  # its colour is no ink's, and coloured as tissue is
         )
         coloured = np.ptp(strip, axis=2) > min_colour_spread
-        found[start:stop] = coloured & ~_is_ink(strip)
+        found[start:stop] = coloured & ~is_ink(strip)
     lost_px = sum(damage.width_px * damage.height_px for damage in damages)
     if lost_px >= slide.width_px * slide.height_px:
         raise damages[0].error
@@ -147,7 +147,8 @@ def tissue_mask(
     return TissueMask(_tidy(found, min_area), pixel_px)
 
 
-def _is_ink(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def is_ink(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell which pixels, shape (..., 3), have the colour of a blue, green or black felt pen."""
     over_red = pixels[..., 1].astype(np.int16) - pixels[..., 0]
     return np.asarray(over_red > INK_GREEN_OVER_RED)
 
