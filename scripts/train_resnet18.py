@@ -1,6 +1,6 @@
 """Train a ResNet-18 on generated tissue alone, to measure and prove with; it is not shipped.
 
-    python scripts/train_resnet18.py FOLDER [--patients 48] [--patches 40] [--epochs 8]
+    python scripts/train_resnet18.py FOLDER [--patients 40] [--patches 40] [--epochs 4]
 
 Everything is seeded: patients 0, 1, 2 … train; patients from 1,000,000 on give the figures and
 the held-back patches. No real picture is read. Some ten minutes on two free cores with bfloat16.
@@ -28,7 +28,7 @@ from napari_camelyon.files import atomic_file, write_json
 from napari_camelyon.specs import ModelSpec, write_model_spec
 from napari_camelyon.synthetic import GENERATOR_VERSION
 from napari_camelyon.synthetic.patches import Patches
-from napari_camelyon.training.augment import change_colours, change_texture, turn
+from napari_camelyon.training.augment import change_colours, change_texture, crop, turn
 from napari_camelyon.training.baselines import auc
 from napari_camelyon.training.dataset import draw_patients
 from napari_camelyon.training.fit import normalised
@@ -36,7 +36,7 @@ from napari_camelyon.training.fit import normalised
 PATCH_PX, PATCH_MPP = 224, 0.5
 FIRST_HELD_BACK = 1_000_000
 LEAST_COVERAGE = 0.05  # a patch with less tumour, but some, is neither one nor the other
-RATE, DECAY, BATCH, AVERAGING = 2e-3, 1e-2, 32, 0.99
+RATE, DECAY, BATCH, AVERAGING, CROP_BLOCKS = 2e-3, 1e-2, 32, 0.98, 14
 
 SPEC = ModelSpec(
     name="resnet18-generated-tissue",
@@ -53,10 +53,10 @@ SPEC = ModelSpec(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--patients", type=int, default=48)
+    parser.add_argument("--patients", type=int, default=40)
     parser.add_argument("--patches", type=int, default=40, help="a patient")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--held-back", type=int, default=16, help="patients")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--held-back", type=int, default=12, help="patients")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -66,14 +66,15 @@ def main() -> None:
     def say(text: str) -> None:
         print(f"{time.monotonic() - started:6.0f} s  {text}", flush=True)
 
-    pixels, labels = _draw(range(options.patients), options)
-    say(f"{len(pixels)} patches of {options.patients} patients, {labels.mean():.0%} tumour")
-    network = _fitted(torch.from_numpy(pixels), torch.from_numpy(labels), options, say)
+    pixels, masks = _draw(range(options.patients), options)
+    say(f"{len(pixels)} patches of {options.patients} patients")
+    network = _fitted(torch.from_numpy(pixels), torch.from_numpy(masks), options, say)
     held_back = range(FIRST_HELD_BACK, FIRST_HELD_BACK + options.held_back)
-    unseen, truth = _draw(held_back, options)
+    unseen, masks = _draw(held_back, options)
+    truth = masks.mean(axis=(1, 2)) > 0
     values = _predict(network, unseen)
     figures = {
-        "AUC on unseen generated patients": round(auc(values, truth > 0), 4),
+        "AUC on unseen generated patients": round(auc(values, truth), 4),
         "unseen patches": len(unseen),
         "training patches": len(pixels),
         "generator version": GENERATOR_VERSION,
@@ -88,10 +89,10 @@ def _draw(seeds: range, options: argparse.Namespace) -> tuple[np.ndarray, np.nda
         seeds, options.patches, workers=options.workers, patch_px=PATCH_PX, mpp=PATCH_MPP
     )
     clear = (drawn.coverage == 0) | (drawn.coverage >= LEAST_COVERAGE)
-    return drawn.pixels[clear], (drawn.coverage[clear] > 0).astype(np.int64)
+    return drawn.pixels[clear], drawn.tumour[clear]
 
 
-def _fitted(pixels: Tensor, labels: Tensor, options: argparse.Namespace, say) -> nn.Module:
+def _fitted(pixels: Tensor, masks: Tensor, options: argparse.Namespace, say) -> nn.Module:
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
     network = resnet18(num_classes=2).to(memory_format=torch.channels_last)
@@ -108,20 +109,30 @@ def _fitted(pixels: Tensor, labels: Tensor, options: argparse.Namespace, say) ->
         order = torch.randperm(len(pixels), generator=generator)
         for batch in torch.split(order[: steps // options.epochs * BATCH], BATCH):
             pictures = pixels[batch].permute(0, 3, 1, 2).float() / 255
-            pictures, _ = turn(pictures, pictures[:, :1], generator)
+            # A quarter of a patch teaches as well as the whole at a quarter of the cost: the
+            # network averages over space before it decides.
+            pictures, truth = crop(pictures, masks[batch][:, None], CROP_BLOCKS, generator)
+            pictures, truth = turn(pictures, truth, generator)
             pictures = change_texture(change_colours(pictures, generator), generator)
             pictures = normalised(pictures, SPEC).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
-                loss = cross_entropy(network(pictures).float(), labels[batch], label_smoothing=0.02)
+                logits = network(pictures).float()
+            loss = _loss(logits, truth.mean(dim=(1, 2, 3)))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             schedule.step()
             average.update_parameters(network)
             done += 1
-            if done % 25 == 0:
+            if done % 20 == 0:
                 say(f"step {done} of {steps}: {float(loss.detach()):.3f}")
     return average.module.eval()
+
+
+def _loss(logits: Tensor, coverage: Tensor) -> Tensor:
+    clear = (coverage == 0) | (coverage >= LEAST_COVERAGE)
+    losses = cross_entropy(logits, (coverage > 0).long(), reduction="none", label_smoothing=0.02)
+    return (losses * clear).sum() / clear.sum().clamp(min=1)
 
 
 @torch.inference_mode()
