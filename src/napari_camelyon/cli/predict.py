@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,13 @@ def predict_slides(
     SystemExit
         With `STOPPED_EXIT_CODE`, after Ctrl-C.
     """
-    from napari_camelyon.cohort import choose_slides, run_batch, run_on_dask, usual_workers
+    from napari_camelyon.cohort import (
+        bound_tile_cache,
+        choose_slides,
+        run_batch,
+        run_on_dask,
+        usual_workers,
+    )
     from napari_camelyon.inference import RunControl
 
     _refuse_unwritable(task.out)
@@ -85,7 +91,8 @@ def predict_slides(
     else:
         steps = run_batch(batch.slides, task, workers=count, control=control)
     one_by_one = scheduler is None and min(count, len(batch.slides)) == 1
-    with _stopped_by_ctrl_c(control):
+    bounded = bound_tile_cache() if one_by_one else nullcontext()
+    with bounded, _stopped_by_ctrl_c(control):
         try:
             (_show_each if one_by_one else _show_together)(steps, batch)
         except KeyboardInterrupt:

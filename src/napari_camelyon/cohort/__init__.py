@@ -10,6 +10,7 @@ from napari_camelyon.cohort.batch import (
     BatchTask,
     Progress,
     attempt_slide,
+    bound_tile_cache,
     run_batch,
     usual_workers,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "StageTable",
     "annotated_slide",
     "attempt_slide",
+    "bound_tile_cache",
     "choose_slides",
     "find_result_folders",
     "found_beside",

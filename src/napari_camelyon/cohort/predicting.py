@@ -199,18 +199,19 @@ def predict_slide(
             sampler = _sampler(request, plan, way)
             stack.callback(sampler.close)
             predictor, sampling_key = sampler, sampler.sampling_key
-        elif way.method == "patches":
+        elif not way.own_dense:
             own = (prepare or inference.prepare)(
                 model,
                 way.path,
                 batch_size=way.batch_size,
-                stain=plan.stain,  # type: ignore[arg-type]
+                stain=plan.stain,
             )
             if prepare is None:
                 stack.callback(own.close)
             predictor = own
         if predictor is not None:
             batch_size = way.batch_size or predictor.batch_size
+        method = inference.run_method(model, plan.patch_grid.grid, predictor)
         checkpoint = None
         if checkpoint_folder is not None:
             checkpoint = stack.enter_context(
@@ -223,11 +224,11 @@ def predict_slide(
                     plan.stain_key,
                     sampling_key,
                     batch_size=batch_size,
-                    method=way.method,
+                    method=method,
                 )
             )
         findings = _odd_before(slide, plan, predictor, control)
-        facts = _told(request, plan, way, batch_size, sampling_key)
+        facts = _told(request, plan, way.path, method, batch_size, sampling_key)
         yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts)
         yield from inference.run(
             slide,
@@ -266,11 +267,20 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How the values come about; without a size of a batch, the predictor's own."""
+    """How the values come about.
+
+    Attributes
+    ----------
+    path : NumericPath
+    batch_size : int or None
+        None: the predictor's own.
+    own_dense : bool
+        Whether the engine runs the model over whole blocks itself, without a predictor.
+    """
 
     path: "NumericPath"
-    method: HeatmapMethod
     batch_size: int | None
+    own_dense: bool = False
 
 
 def _plan(
@@ -319,15 +329,19 @@ def _choose_way(
         and request.uncertainty == "none"
         and can_run_dense(plan.model, plan.patch_grid.grid)
     )
-    # Over whole blocks torch computes in float32.
+    # Over whole blocks the engine computes in float32.
     asked = replace(request, engine="torch", precision="fp32") if dense else request
-    method: HeatmapMethod = "dense" if dense else "patches"
     if checkpoint_folder is not None and request.uncertainty == "none":
         there = find_interrupted(
-            checkpoint_folder, slide, plan.model, plan.patch_grid, plan.stain_key, method=method
+            checkpoint_folder,
+            slide,
+            plan.model,
+            plan.patch_grid,
+            plan.stain_key,
+            method="dense" if dense else "patches",
         )
         if there is not None and _allows(asked, there.path, there.batch_size, plan.model):
-            return _Way(there.path, method, there.batch_size)
+            return _Way(there.path, there.batch_size, dense)
     path = choose_numeric_path(
         plan.model,
         device=asked.device,
@@ -335,7 +349,7 @@ def _choose_way(
         precision=asked.precision,
         expected_patches=plan.patch_grid.patch_count,
     )
-    return _Way(path, method, request.batch_size)
+    return _Way(path, request.batch_size, dense)
 
 
 def _allows(request: PredictRequest, path: "NumericPath", batch_size: int, model: "Model") -> bool:
@@ -405,9 +419,13 @@ def _known_stain_fit(slide: Slide, plan: _Plan) -> StainFit | None:
 
 
 def _told(
-    request: PredictRequest, plan: _Plan, way: _Way, batch_size: int, sampling_key: str
+    request: PredictRequest,
+    plan: _Plan,
+    path: "NumericPath",
+    method: HeatmapMethod,
+    batch_size: int,
+    sampling_key: str,
 ) -> RunFacts:
-    path = way.path
     sampling: dict[str, Any] = {"method": request.uncertainty}
     if sampling_key:
         sampling["key"] = sampling_key
@@ -419,7 +437,7 @@ def _told(
         numeric_path={
             "path": path.describe(),
             **asdict(path),
-            "method": way.method,
+            "method": method,
             "batch_size": batch_size,
         },
         stain={"method": "none"}
