@@ -11,6 +11,7 @@ from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.looking import PatchView, grid_around, look_closer
     from napari_camelyon.inference.numeric import (
         NumericPath,
         OutOfMemoryError,
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 __all__ = [
     "NumericPath",
     "OutOfMemoryError",
+    "PatchView",
     "Pending",
     "Predicted",
     "Predictor",
     "RunControl",
     "Update",
     "choose_numeric_path",
+    "grid_around",
+    "look_closer",
     "new_heatmap",
     "predict_patches",
     "prepare",
@@ -43,11 +47,14 @@ __all__ = [
 _MODULE_OF = {
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
+    "PatchView": "looking",
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
     "Update": "engine",
     "choose_numeric_path": "numeric",
+    "grid_around": "looking",
+    "look_closer": "looking",
     "new_heatmap": "engine",
     "predict_patches": "engine",
     "prepare": "numeric",
