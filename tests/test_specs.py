@@ -34,6 +34,10 @@ def specs(draw):
         stride_um=draw(st.none() | st.floats(0.1, 1000)),
         threshold=draw(st.floats(0.001, 0.999)),
         description=draw(st.text()),
+        architecture=draw(st.text()),
+        licence=draw(st.none() | st.text()),
+        source=draw(st.none() | st.text()),
+        stain=draw(st.none() | st.just(((0.65, 0.704, 0.286), (0.072, 0.99, 0.105)))),
     )
 
 
@@ -91,6 +95,12 @@ IMPOSSIBLE = [
     ("threshold", 1.0, "between 0 and 1"),
     ("threshold", NAN, "between 0 and 1"),
     ("threshold", None, "between 0 and 1"),
+    ("architecture", None, "text as its architecture"),
+    ("licence", 4, "text as its licence"),
+    ("source", ["here"], "text as its source"),
+    ("stain", [[0.65, 0.7, 0.29]], "vectors of optical density"),
+    ("stain", [[0.65, 0.7, 0.29], [0.07, 0.99]], "vectors of optical density"),
+    ("stain", [[0.65, 0.7, 0.29], [0.5, 0.5, 0.5]], "vectors of optical density"),
 ]
 
 

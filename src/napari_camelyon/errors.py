@@ -16,6 +16,7 @@ __all__ = [
     "SlideError",
     "StagingError",
     "StainError",
+    "TumourClassError",
 ]
 
 
@@ -45,6 +46,22 @@ class FileChangedError(AnnotationError):
 
 class ModelError(CamelyonError, ValueError):
     """A model or its specification cannot be loaded, or does not fit."""
+
+
+class TumourClassError(ModelError):
+    """Which class of a model is tumour has to be said: the names do not tell.
+
+    Parameters
+    ----------
+    message : str
+        For people.
+    class_names : tuple of str
+        The classes to choose from.
+    """
+
+    def __init__(self, message: str, class_names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.class_names = class_names
 
 
 class ResultError(CamelyonError, OSError):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from made_models import write_wsinfer_model
 from napari_camelyon.errors import ModelError
 from napari_camelyon.inference import predict_patches
-from napari_camelyon.models import available_devices, choose_device, load_model
+from napari_camelyon.models import Model, available_devices, choose_device, load_model
 from napari_camelyon.models.triton_import import import_triton_apart
 from napari_camelyon.models.wsinfer import read_wsinfer_spec
 from napari_camelyon.specs import ModelSpec, write_model_spec
@@ -201,3 +202,27 @@ def test_a_device_that_is_not_there_is_refused():
     assert choose_device().type in {device.split(":")[0] for device in available_devices()}
     with pytest.raises(ModelError, match="not available"):
         choose_device("cuda:77")
+
+
+def test_dropout_that_can_be_switched_on_is_told(tmp_path):
+    script = torch.jit.script
+    layers = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    spec = ModelSpec("m", 2, 1.0)
+    off = torch.nn.Sequential(torch.nn.Dropout(0), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    expected = {"eager": True, "off": False, "scripted": True, "traced": False}
+    found = {
+        "eager": Model(spec, layers, tmp_path, ""),
+        "off": Model(spec, off, tmp_path, ""),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        programs = {
+            "scripted": script(layers),
+            "traced": torch.jit.trace(layers.eval(), torch.zeros(1, 3, 2, 2)),
+        }
+        for name, program in programs.items():
+            torch.jit.save(program, str(tmp_path / name))
+            loaded = torch.jit.load(str(tmp_path / name))
+            found[name] = Model(spec, loaded, tmp_path, "", kind="torchscript")
+    assert {name: model.has_dropout for name, model in found.items()} == expected
+    assert not load_model().has_dropout

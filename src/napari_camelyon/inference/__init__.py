@@ -11,6 +11,17 @@ from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.guards import (
+        Finding,
+        Watch,
+        check_before,
+        check_probe,
+        findings,
+        look_first,
+        new_watch,
+        watch_batch,
+        watch_picture,
+    )
     from napari_camelyon.inference.looking import PatchView, grid_around, look_closer
     from napari_camelyon.inference.numeric import (
         NumericPath,
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
     from napari_camelyon.inference.stain_on_device import transfer_tensor
 
 __all__ = [
+    "Finding",
     "NumericPath",
     "OutOfMemoryError",
     "PatchView",
@@ -33,18 +45,27 @@ __all__ = [
     "Predictor",
     "RunControl",
     "Update",
+    "Watch",
+    "check_before",
+    "check_probe",
     "choose_numeric_path",
+    "findings",
     "grid_around",
     "look_closer",
+    "look_first",
     "new_heatmap",
+    "new_watch",
     "predict_patches",
     "prepare",
     "read_patch",
     "run",
     "transfer_tensor",
+    "watch_batch",
+    "watch_picture",
 ]
 
 _MODULE_OF = {
+    "Finding": "guards",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
     "PatchView": "looking",
@@ -52,15 +73,23 @@ _MODULE_OF = {
     "Predicted": "numeric",
     "Predictor": "numeric",
     "Update": "engine",
+    "Watch": "guards",
+    "check_before": "guards",
+    "check_probe": "guards",
     "choose_numeric_path": "numeric",
+    "findings": "guards",
     "grid_around": "looking",
     "look_closer": "looking",
+    "look_first": "guards",
     "new_heatmap": "engine",
+    "new_watch": "guards",
     "predict_patches": "engine",
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
     "transfer_tensor": "stain_on_device",
+    "watch_batch": "guards",
+    "watch_picture": "guards",
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +27,7 @@ from napari_camelyon.specs import ModelSpec, read_model_spec
 __all__ = ["Model", "load_model", "load_tissue_net"]
 
 StateDict = dict[str, Tensor]
+ModelKind = Literal["torch", "torchscript", "exported", "onnx"]
 
 REFERENCE_SPEC = ModelSpec(
     name="ResNet",
@@ -61,6 +63,11 @@ class Model:
         only takes patches.
     dense_margin_px : int
         Input pixels around a place that ``dense`` takes into account, rounded up to whole outputs.
+    kind : {"torch", "torchscript", "exported", "onnx"}
+        What the module is: layers of Python, a TorchScript program, a program of ``torch.export``,
+        or one that calls ONNX Runtime (on the CPU, whatever device it is moved to).
+    has_dropout : bool
+        Whether it has dropout that can be switched on, as MC dropout needs.
     """
 
     spec: ModelSpec
@@ -69,6 +76,12 @@ class Model:
     sha256: str
     dense_stride_px: int | None = None
     dense_margin_px: int = 0
+    kind: ModelKind = "torch"
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether it has dropout with a probability above 0 that can be switched on."""
+        return self.kind in {"torch", "torchscript"} and any(map(_drops, self.module.modules()))
 
 
 def load_model(
@@ -156,7 +169,14 @@ def _load_wsinfer(folder: Path, spec: ModelSpec | None, tumour_class: str | None
             f"{weights} is no readable TorchScript program ({_first_line(error)}). "
             "Download the model again."
         ) from error
-    return Model(found, module.eval(), weights, file_sha256(weights))
+    return Model(found, module.eval(), weights, file_sha256(weights), kind="torchscript")
+
+
+def _drops(module: nn.Module) -> bool:
+    # In TorchScript a layer remembers what it was. Scripted dropout shows its probability; traced
+    # dropout does not, and it is off for good.
+    name = getattr(module, "original_name", type(module).__name__)
+    return "Dropout" in name and getattr(module, "p", 0) > 0
 
 
 def _read_state_dict(path: Path) -> StateDict:

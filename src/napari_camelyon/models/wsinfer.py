@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from napari_camelyon.errors import ModelError
+from napari_camelyon.errors import ModelError, TumourClassError
 from napari_camelyon.specs import ModelSpec
 
 __all__ = ["read_wsinfer_spec"]
@@ -108,8 +108,9 @@ def _tumour_index(names: tuple[str, ...], wanted: str | None, path: Path) -> int
             if _TUMOUR_NAME.search(name) and not _NEGATED.match(name)
         ]
     if len(matches) != 1:
-        raise ModelError(
+        raise TumourClassError(
             f"Which class of {path} is tumour? Its classes are {', '.join(names)}; name one with "
-            "--tumour-class."
+            "--tumour-class.",
+            names,
         )
     return matches[0]

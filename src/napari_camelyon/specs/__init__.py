@@ -2,9 +2,10 @@
 
 from napari_camelyon.specs.model_spec import (
     ModelSpec,
+    StainVectors,
     ValueMeaning,
     read_model_spec,
     write_model_spec,
 )
 
-__all__ = ["ModelSpec", "ValueMeaning", "read_model_spec", "write_model_spec"]
+__all__ = ["ModelSpec", "StainVectors", "ValueMeaning", "read_model_spec", "write_model_spec"]

@@ -11,10 +11,18 @@ from typing import Any, Literal, get_args
 from napari_camelyon.errors import ModelError
 from napari_camelyon.files import write_json
 
-__all__ = ["Activation", "ModelSpec", "ValueMeaning", "read_model_spec", "write_model_spec"]
+__all__ = [
+    "Activation",
+    "ModelSpec",
+    "StainVectors",
+    "ValueMeaning",
+    "read_model_spec",
+    "write_model_spec",
+]
 
 Activation = Literal["softmax", "sigmoid"]
 ValueMeaning = Literal["any_tumour", "centre", "covered_fraction"]
+StainVectors = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means of the ImageNet training set, RGB in 0–1 (torchvision documentation)."""
@@ -53,6 +61,16 @@ class ModelSpec:
         Probability from which a patch counts as tumour unless the person says otherwise.
     description : str
         One or two sentences: origin, training data, what it may not be used for.
+    architecture : str
+        What the network is called in torchvision or timm, for weights that do not show it; empty
+        where they do.
+    licence : str or None
+        Of the weights, as whoever published them says, best as an SPDX identifier; None: unknown.
+    source : str or None
+        Where the weights come from: an address or a repository; None: unknown.
+    stain : tuple of tuple of float or None
+        The stain that the model knew: haematoxylin and eosin as vectors of optical density (RGB)
+        of length 1; None: unknown.
     """
 
     name: str
@@ -68,6 +86,10 @@ class ModelSpec:
     stride_um: float | None = None
     threshold: float = 0.5
     description: str = ""
+    architecture: str = ""
+    licence: str | None = None
+    source: str | None = None
+    stain: StainVectors | None = None
 
     def __post_init__(self) -> None:
         """Refuse descriptions that cannot be true."""
@@ -132,6 +154,13 @@ class ModelSpec:
             _is_number(self.threshold) and 0 < self.threshold < 1,
             f"has the threshold {self.threshold!r}; expected a number between 0 and 1",
         )
+        yield isinstance(self.architecture, str), "needs a text as its architecture"
+        for what, text in (("licence", self.licence), ("source", self.source)):
+            yield text is None or isinstance(text, str), f"needs a text as its {what}, or none"
+        yield (
+            self.stain is None or _are_stain_vectors(self.stain),
+            f"has the stain {self.stain!r}; expected two vectors of optical density of length 1",
+        )
 
     @property
     def field_um(self) -> float:
@@ -180,6 +209,19 @@ def _are_three_numbers(values: object) -> bool:
     return isinstance(values, tuple) and len(values) == 3 and all(map(_is_number, values))
 
 
+def _are_stain_vectors(vectors: object) -> bool:
+    # To three digits, as people write them.
+    return (
+        isinstance(vectors, tuple)
+        and len(vectors) == 2
+        and all(_are_three_numbers(v) and abs(math.hypot(*v) - 1) < 5e-3 for v in vectors)
+    )
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
 def _spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:
     known = {field.name for field in fields(ModelSpec)}
     unknown = sorted(set(entries) - known)
@@ -188,9 +230,7 @@ def _spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:
             f"The model specification {path} has unknown entries: {', '.join(unknown)}. "
             f"Known are {', '.join(sorted(known))}."
         )
-    lists_as_tuples: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()
-    }
+    lists_as_tuples = {name: _as_tuples(value) for name, value in entries.items()}
     try:
         return ModelSpec(**lists_as_tuples)
     except TypeError as error:
