@@ -551,6 +551,7 @@ def _raise_annotations(viewer: Viewer) -> None:
     """Keep the order slide, heatmap, lesions, annotations from bottom to top."""
     order = {
         "slide": 0,
+        "stain preview": 0.5,
         "heatmap": 1,
         "lesions": 2,
         "diameters": 3,
