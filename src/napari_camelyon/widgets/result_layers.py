@@ -11,7 +11,7 @@ from napari_camelyon.geometry import slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging import Lesion
 
-__all__ = ["HEATMAP_OPACITY", "heatmap_layer", "layer_metadata", "lesion_layers"]
+__all__ = ["HEATMAP_OPACITY", "heat_colour", "heatmap_layer", "layer_metadata", "lesion_layers"]
 
 HEATMAP_OPACITY = 0.75
 _LESION_COLOUR = "#00e5ff"
@@ -49,6 +49,14 @@ def heatmap_layer(heatmap: Heatmap) -> Image:
         metadata=layer_metadata(heatmap.slide_name, "heatmap"),
         **heatmap.grid.layer_placement(heatmap.mpp),
     )
+
+
+def heat_colour(probability: float) -> tuple[int, int, int]:
+    """Return the colour, 0–255, that a heatmap has for a probability over white glass."""
+    red, green, blue, opacity = np.ravel(_TUMOUR_PROBABILITY.map(probability)).tolist()
+    shown = (255 * (1 - opacity + opacity * part) for part in (red, green, blue))
+    r, g, b = (round(value) for value in shown)
+    return r, g, b
 
 
 def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:

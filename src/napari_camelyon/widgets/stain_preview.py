@@ -81,7 +81,6 @@ class StainPreview(QObject):
         self._wanted: _Look | None = None
         self._shown: _Look | None = None
         self._reading = False
-        self._taking_away = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SETTLED_MS)
@@ -168,26 +167,21 @@ class StainPreview(QObject):
 
     def _take_away(self) -> None:
         layer, self._layer = self._layer, None
-        if layer is not None and layer in self._view.viewer.layers:
-            self._taking_away = True
-            self._view.viewer.layers.remove(layer)
-            self._taking_away = False
+        if layer is not None:
+            self._view.take_away(layer)
 
     def _on_removed(self, event: Any) -> None:
-        if event.value is self._layer and not self._taking_away:
-            # By hand, or put away with its slide, where a preview has no business.
-            self._layer = None
-            if self._view.shown_node is not None and layer_of_slide(
-                self._view.viewer, self._view.shown
-            ):
-                self._stain = None
-                self._soon.stop()
-                self.removed.emit()
+        if event.value is not self._layer:
+            return  # also what this takes away itself
+        if layer_of_slide(self._view.viewer, self._view.shown) is None:
+            return  # put away with its slide
+        self._layer, self._stain = None, None
+        self._soon.stop()
+        self.removed.emit()
 
     def _on_slide_changed(self) -> None:
         self._shown = None
-        for node in self._view.nodes.values():
-            node.put_away = [one for one in node.put_away if not _is_preview(one)]
+        self._take_away()
 
 
 class StainControls(QWidget):
@@ -403,7 +397,3 @@ def _paint_swatch(label: QLabel, vector: tuple[float, ...], strength: float) -> 
         f"background: rgb({colour[0]}, {colour[1]}, {colour[2]}); color: {ink};"
         "border-radius: 3px; padding: 1px 9px; font-weight: 600;"
     )
-
-
-def _is_preview(layer: Any) -> bool:
-    return layer.metadata.get("napari_camelyon", {}).get("kind") == "stain preview"
