@@ -21,6 +21,7 @@ __all__ = [
     "file_sha256",
     "fingerprint",
     "read_json_result",
+    "write_error",
     "write_json",
 ]
 
@@ -59,7 +60,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     except CamelyonError:  # some are OSErrors, but say already what is wrong
         raise
     except OSError as error:
-        raise _write_error(final, error) from error
+        raise write_error(final, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -87,7 +88,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     except CamelyonError:
         raise
     except OSError as error:
-        raise _write_error(final, error) from error
+        raise write_error(final, error) from error
     finally:
         if old.exists() and not final.exists():
             with suppress(OSError):
@@ -202,7 +203,7 @@ def cache_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _write_error(folder, error) from error
+        raise write_error(folder, error) from error
     return folder
 
 
@@ -212,7 +213,8 @@ def _name_beside(final: Path, ending: str) -> Path:
     return final.parent / f".{final.stem[:40]}-{secrets.token_hex(6)}{ending}"
 
 
-def _write_error(path: Path, error: OSError) -> FileWriteError:
+def write_error(path: Path, error: OSError) -> FileWriteError:
+    """Return the error that tells a person why a file could not be written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = "The disk is full: free some space or choose another folder."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -1,6 +1,7 @@
 """Guards: each is set off by a made case, none by the bundled model on what it was made for."""
 
 import json
+import math
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -33,6 +34,7 @@ from napari_camelyon.inference.guards import (
 from napari_camelyon.models import Model, load_model
 from napari_camelyon.slides import open_slide
 from napari_camelyon.specs import ModelSpec
+from napari_camelyon.stain import StainFit
 from napari_camelyon.synthetic import draw_patches
 from napari_camelyon.tissue import plan_patches
 
@@ -112,11 +114,21 @@ def test_a_whole_slide_of_tissue_is_told(make_slide):
 
 def test_a_stain_far_from_the_models_is_told(plain_slide):
     plan = plan_patches(plain_slide, SPEC)
-    far = check_before(plain_slide, made_model(), plan, stain_deg=MAX_STAIN_DEG + 5)
-    assert kinds(far) == ["stain"]
-    assert "25°" in far[0].sentence
-    assert check_before(plain_slide, made_model(), plan, stain_deg=MAX_STAIN_DEG - 5) == ()
-    assert check_before(plain_slide, made_model(), plan, stain_deg=None) == ()
+    h_angle = math.radians(55)
+
+    def fit_at(angle_deg):
+        """A haematoxylin this far from the model's, in the plane of red and green."""
+        angle = h_angle + math.radians(angle_deg)
+        return StainFit((math.cos(angle), math.sin(angle), 0.0), (0.0, 1.0, 0.0), (1.0, 1.0))
+
+    spec = replace(SPEC, stain=fit_at(0).vectors)
+    (far,) = check_before(plain_slide, made_model(spec), plan, stain_fit=fit_at(-MAX_STAIN_DEG - 5))
+    assert far.kind == "stain"
+    assert "lies 30°" in far.sentence
+    near = fit_at(-MAX_STAIN_DEG + 5)
+    assert check_before(plain_slide, made_model(spec), plan, stain_fit=near) == ()
+    # A model that does not say what it knew.
+    assert check_before(plain_slide, made_model(), plan, stain_fit=fit_at(-60)) == ()
 
 
 # --- what the model says of nothing ----------------------------------------------------------

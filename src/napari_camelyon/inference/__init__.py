@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
+    from napari_camelyon.inference.checkpoint import (
+        Checkpoint,
+        CheckpointInUseError,
+        open_checkpoint,
+    )
     from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
     from napari_camelyon.inference.guards import (
         Finding,
@@ -33,9 +38,13 @@ if TYPE_CHECKING:
         prepare,
     )
     from napari_camelyon.inference.patches import read_patch
+    from napari_camelyon.inference.sampling import cost_factor
     from napari_camelyon.inference.stain_on_device import transfer_tensor
+    from napari_camelyon.inference.uncertainty import SamplingPredictor, sampling_predictor
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointInUseError",
     "Finding",
     "NumericPath",
     "OutOfMemoryError",
@@ -44,27 +53,33 @@ __all__ = [
     "Predicted",
     "Predictor",
     "RunControl",
+    "SamplingPredictor",
     "Update",
     "Watch",
     "check_before",
     "check_probe",
     "choose_numeric_path",
+    "cost_factor",
     "findings",
     "grid_around",
     "look_closer",
     "look_first",
     "new_heatmap",
     "new_watch",
+    "open_checkpoint",
     "predict_patches",
     "prepare",
     "read_patch",
     "run",
+    "sampling_predictor",
     "transfer_tensor",
     "watch_batch",
     "watch_picture",
 ]
 
 _MODULE_OF = {
+    "Checkpoint": "checkpoint",
+    "CheckpointInUseError": "checkpoint",
     "Finding": "guards",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
@@ -72,21 +87,25 @@ _MODULE_OF = {
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
+    "SamplingPredictor": "uncertainty",
     "Update": "engine",
     "Watch": "guards",
     "check_before": "guards",
     "check_probe": "guards",
     "choose_numeric_path": "numeric",
+    "cost_factor": "sampling",
     "findings": "guards",
     "grid_around": "looking",
     "look_closer": "looking",
     "look_first": "guards",
     "new_heatmap": "engine",
     "new_watch": "guards",
+    "open_checkpoint": "checkpoint",
     "predict_patches": "engine",
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
+    "sampling_predictor": "uncertainty",
     "transfer_tensor": "stain_on_device",
     "watch_batch": "guards",
     "watch_picture": "guards",

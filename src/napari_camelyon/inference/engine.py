@@ -1,34 +1,42 @@
-"""The run: blocks are read ahead in threads, patches predicted in batches, values handed out."""
+"""The run: units are read ahead in threads, patches predicted in batches, values handed out."""
 
-import time
+import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_camelyon.errors import DamagedSlideError, ModelError, SlideError
+from napari_camelyon.errors import CamelyonError, DamagedSlideError, ModelError, SlideError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap, HeatmapMethod, empty_heatmap
-from napari_camelyon.inference.dense import (
-    can_run_dense,
-    finite,
-    normalised,
-    predict_block,
-    read_picture,
+from napari_camelyon.inference.checkpoint import Checkpoint
+from napari_camelyon.inference.computing import (
+    AnyPredictor,
+    Begun,
+    Computing,
+    begin,
+    end,
+    failure_in_place,
 )
-from napari_camelyon.inference.patches import plan_blocks, read_block, touched_cells
-from napari_camelyon.models import Model, choose_device
-from napari_camelyon.slides import Damage, Slide
-from napari_camelyon.tissue import PatchGrid, PatchRules, is_tissue_patch
+from napari_camelyon.inference.control import RunControl
+from napari_camelyon.inference.dense import can_run_dense, finite, normalised, predict_block
+from napari_camelyon.inference.numeric import choose_numeric_path, prepare
+from napari_camelyon.inference.pace import Pace
+from napari_camelyon.inference.predicted import OutOfMemoryError, Predicted
+from napari_camelyon.inference.reading import ReadAhead, ReadBatch, Reader
+from napari_camelyon.inference.units import Waiting, batches_with, note_values, plan_units, wait_for
+from napari_camelyon.models import Model
+from napari_camelyon.slides import Slide
+from napari_camelyon.specs import ModelSpec
+from napari_camelyon.tissue import PatchGrid, PatchRules
 
 __all__ = ["Update", "new_heatmap", "predict_patches", "run"]
 
 Cells = NDArray[np.int64]
+Values = NDArray[np.float32]
 Patches = NDArray[np.uint8]
 
 
@@ -43,14 +51,22 @@ class Update:
     cells : ndarray of int64, shape (n, 2)
         ``(row, column)`` of the cells just dealt with.
     done, total : int
-        Cells dealt with so far, and planned.
+        Cells dealt with so far, and to be dealt with by this run: without the `known` ones.
     patches_per_s : float
-        Since the run began.
+        Of the recent batches, pauses left out; 0 before the first.
     seconds_left : float
-        At that rate.
+        At that rate; NaN before the first batch.
     damaged : int
         Cells of this run so far that were left at NaN, because they lie on a damaged part of the
         slide; as `Heatmap.damaged_cells`.
+    known : int
+        Cells taken from the checkpoint at the start.
+    batch_size : int
+        Patches predicted at once by now: fewer than at the start if the device had no room, and
+        then the last digits of later values may differ from those of another run.
+    problem : str
+        Why what is computed cannot be kept in the checkpoint at this moment, as a sentence; else
+        empty. The run goes on.
     """
 
     heatmap: Heatmap
@@ -60,19 +76,9 @@ class Update:
     patches_per_s: float
     seconds_left: float
     damaged: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Cells, what was read for them, and which of them saw damage."""
-
-    cells: Cells
-    pixels: Patches
-    lost: NDArray[np.bool_]
-    damage: DamagedSlideError | None
-
-
-_Read = Callable[[Slide, Grid, Cells, int, Callable[[Damage], object]], Patches]
+    known: int = 0
+    batch_size: int = 0
+    problem: str = ""
 
 
 def new_heatmap(slide: Slide, model: Model, patch_grid: PatchGrid) -> Heatmap:
@@ -101,21 +107,35 @@ def run(
     *,
     heatmap: Heatmap | None = None,
     device: str = "auto",
-    batch_size: int = 16,
-    read_threads: int = 2,
+    predictor: AnyPredictor | None = None,
+    batch_size: int | None = None,
+    read_threads: int | None = None,
     rules: PatchRules | None = None,
+    control: RunControl | None = None,
+    checkpoint: Checkpoint | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Update]:
     """Predict the selected patches of a slide and fill a heatmap, batch by batch.
 
-    A fully convolutional model whose outputs fit the grid is run densely, block by block
-    (`napari_camelyon.inference.dense`); the heatmap's ``method`` says which way was taken.
+    What is in view comes first, then a sparse pass over the whole slide, then the neighbours of
+    high values (`inference.units`). The order changes no value: what shares a batch is decided by
+    the grid and the size of a batch.
+
+    Every selected cell is predicted once, and a value that is there is never replaced. A fully
+    convolutional model whose outputs fit the grid is run densely, block by block
+    (`napari_camelyon.inference.dense`): the value of a patch is then the mean of all outputs that
+    meet in it. The heatmap's ``method`` says which way was taken.
 
     Patches that lie on a damaged part of the slide are left at NaN and counted; densely, those too
-    whose margin does, for it reaches into their values.
+    whose margin does, for it reaches into their values. They are tried again by the next run.
 
-    Closing the generator, or `cancelled` turning true, ends the run within one batch; what was
-    computed stays in the heatmap.
+    Cancelling ends the run when the batches that are under way are done; what was computed stays
+    in the heatmap, and in the checkpoint. So it does when the slide or the model fails: the error
+    is raised after the batches under way.
+
+    Memory is bounded whatever the slide: the pixels of ``read_threads + 2 + depth`` units (of 64
+    patches, or of one batch where that is more) and as many blocks of 3 MB as there are threads,
+    beside the cache of decoded tiles, the model and the grid itself.
 
     Parameters
     ----------
@@ -126,15 +146,23 @@ def run(
     heatmap : Heatmap, optional
         To be filled; cells that already hold a value are not computed again. Default: a new one.
     device : str
-        ``auto`` (CUDA, then MPS, then CPU) or a device's name.
-    batch_size : int
-        8–16 is as fast as more on a CPU and keeps cancelling quick.
-    read_threads : int
-        Threads that read ahead.
+        ``auto`` (CUDA, then MPS, then CPU) or a device's name. Not used with a `predictor`.
+    predictor : optional
+        From `prepare`, or anything with its ``submit``, ``batch_size`` and ``depth``; it is not
+        closed. Default: torch in float32 on `device`, closed at the end.
+    batch_size : int, optional
+        Patches predicted at once. Default: the predictor's.
+    read_threads : int, optional
+        Threads that read ahead. Default: 1 beside a model on a CPU of few cores, else up to 16.
     rules : PatchRules, optional
         Patches that do not pass are left at NaN. Default: every selected patch is predicted.
+    control : RunControl, optional
+        Pauses, cancels, says what is in view.
+    checkpoint : Checkpoint, optional
+        From `open_checkpoint`: what it knows is not computed again but handed out with the first
+        update, what is computed is appended. It is not closed.
     cancelled : callable
-        Asked before each batch.
+        Asked before each batch, as ``control.cancelled``.
 
     Yields
     ------
@@ -145,80 +173,272 @@ def run(
     SlideError
         The slide cannot be read any more, or everything that was wanted of it is damaged.
     ModelError
-        The device is missing, or the model returns something else than probabilities.
+        The device is missing or went away, the model fails on a patch (the message says where), or
+        returns something else than probabilities.
     """
-    if heatmap is None:
-        heatmap = new_heatmap(slide, model, patch_grid)
+    heatmap = heatmap if heatmap is not None else new_heatmap(slide, model, patch_grid)
+    control = control or RunControl()
     grid = patch_grid.grid
-    dense = rules is None and can_run_dense(model, grid)
+    dense = rules is None and predictor is None and can_run_dense(model, grid)
     _keep_to_one_method(heatmap, "dense" if dense else "patches")
-    target = choose_device(device)
-    wanted = patch_grid.selected & np.isnan(heatmap.values)
-    total = int(wanted.sum())
-    patch_px = model.spec.patch_px
-    read: _Read = partial(read_picture, margin_px=model.dense_margin_px) if dense else read_block
-    # Resampling a picture as a whole mixes neighbouring pixels of the model's input.
-    margin_px = model.dense_margin_px + 1 if dense else 0
-    module = model.module.to(target).to(memory_format=torch.channels_last)
-    done = 0
-    started = time.perf_counter()
-    reader = ThreadPoolExecutor(read_threads, thread_name_prefix="read-patches")
-    blocks = plan_blocks(grid, wanted, patch_px)
-    ahead: deque[Future[_Block]] = deque()
-    damage: DamagedSlideError | None = None
+    known, others = _take_known(heatmap, patch_grid, checkpoint)
+    owned = None
+    if predictor is None:
+        path = choose_numeric_path(model, device=device, precision="fp32")
+        predictor = owned = prepare(model, path, batch_size=batch_size)
+    computing = Computing(predictor, batch_size or predictor.batch_size)
+    plan = plan_units(
+        grid,
+        patch_grid.selected & ~others,
+        model.spec.patch_px,
+        None if dense else computing.at_once,
+    )
+    unknown = np.isnan(heatmap.values[plan.cells[:, 0], plan.cells[:, 1]])
+    progress = _Progress(heatmap, int(unknown.sum()), len(known), checkpoint)
     heatmap.damaged_cells = 0  # they are tried again
-
-    def read_ahead() -> None:
-        while len(ahead) < read_threads + 1 and (cells := next(blocks, None)) is not None:
-            ahead.append(reader.submit(_read_block, read, slide, grid, cells, patch_px, margin_px))
-
+    if len(known):
+        yield progress.update(known, computing.at_once)
+    needed = batches_with(plan, unknown)
+    waiting = wait_for(plan, needed)
+    margin_px = model.dense_margin_px if dense else None
+    reader = Reader(slide, plan, needed, model.spec.patch_px, rules, margin_px)
+    predict_densely = _dense(model, grid, predictor.path.device) if dense else None
+    reading = ReadAhead(reader, waiting, read_threads or _usual_threads(predictor))
+    job = _Job(
+        model, grid, control, cancelled, waiting, reading, computing, progress, predict_densely
+    )
     try:
-        read_ahead()
-        while ahead:
-            block = ahead.popleft().result()
-            read_ahead()
-            damage = damage or block.damage
-            size = len(block.cells) if dense else batch_size
-            for start in range(0, len(block.cells), size):
-                if cancelled():
-                    return
-                part = slice(start, start + size)
-                cells, lost = block.cells[part], block.lost[part]
-                if lost.all():
-                    values = np.full(len(cells), np.nan, dtype=np.float32)
-                elif dense:
-                    values = predict_block(model, module, block.pixels, grid, cells, target)
-                else:
-                    values = _predict_passing(model, module, block.pixels[part], target, rules)
-                values[lost] = np.nan
-                heatmap.values[cells[:, 0], cells[:, 1]] = values
-                done += len(cells)
-                heatmap.damaged_cells += int(lost.sum())
-                rate = done / (time.perf_counter() - started)
-                yield Update(
-                    heatmap, cells, done, total, rate, (total - done) / rate, heatmap.damaged_cells
-                )
-        if damage is not None:
-            _refuse_nothing(slide, heatmap, total, damage)
+        yield from _batches(job)
+        if progress.damage is not None:
+            _refuse_nothing(slide, progress)
     finally:
-        reader.shutdown(wait=True, cancel_futures=True)
+        reading.close()
+        if owned is not None:
+            owned.close()
 
 
-def _read_block(
-    read: _Read, slide: Slide, grid: Grid, cells: Cells, patch_px: int, margin_px: int
-) -> _Block:
-    damages: list[Damage] = []
-    pixels = read(slide, grid, cells, patch_px, damages.append)
-    lost = touched_cells(slide, grid, cells, patch_px, damages, margin_px=margin_px)
-    return _Block(cells, pixels, lost, damages[0].error if damages else None)
+@dataclass(frozen=True, eq=False, slots=True)
+class _Job:
+    """What a run works with."""
+
+    model: Model
+    grid: Grid
+    control: RunControl
+    cancelled: Callable[[], bool]
+    waiting: Waiting
+    reading: ReadAhead
+    computing: Computing
+    progress: "_Progress"
+    predict_densely: Callable[[ReadBatch], Values] | None
 
 
-def _refuse_nothing(slide: Slide, heatmap: Heatmap, total: int, damage: DamagedSlideError) -> None:
-    if heatmap.damaged_cells == total and heatmap.computed_cells == 0:
+@dataclass(frozen=True, eq=False, slots=True)
+class _Launched:
+    """A batch under way; nothing is begun where nothing of it is to be predicted."""
+
+    batch: ReadBatch
+    begun: Begun | None
+
+
+def _batches(job: _Job) -> Iterator[Update]:
+    """Keep the device busy until everything is done, somebody says stop, or something fails."""
+    flight: deque[_Launched] = deque()
+    failure: CamelyonError | None = None
+    ended = False
+    job.progress.pace.start()
+    while True:
+        if not (ended or failure):
+            try:
+                ended = _launch_next(job, flight)
+            except SlideError as error:
+                failure = error
+        if flight:
+            try:
+                update = _finish(job, flight.popleft())
+            except ModelError as error:
+                failure = failure or error
+            else:
+                yield update
+        elif failure:
+            raise failure
+        elif ended:
+            return
+        else:
+            job.control.wait_while_paused()
+            job.progress.pace.start()
+
+
+def _launch_next(job: _Job, flight: deque[_Launched]) -> bool:
+    """Launch as many batches as keep the device busy; return whether the run ends with them."""
+    if job.control.view_px != job.waiting.view:
+        job.reading.look(job.control.view_px)
+    while len(flight) < job.computing.predictor.depth and not job.control.paused:
+        batch = job.reading.take(may_wait=not flight)
+        if batch is None:
+            return not flight
+        if job.cancelled() or job.control.cancelled:
+            return True
+        begun = None
+        if job.predict_densely is None and (batch.passing & ~batch.lost).any():
+            # With the damaged ones: the others then share their batch with as many as if all
+            # were sound.
+            begun = begin(job.computing, batch.pixels[batch.passing])
+        flight.append(_Launched(batch, begun))
+    return False
+
+
+def _finish(job: _Job, launched: _Launched) -> Update:
+    batch = launched.batch
+    maps: dict[str, Values] = {}
+    if job.predict_densely is not None:
+        values = job.predict_densely(batch)
+    else:
+        values, maps = _land(job, launched)
+    job.reading.finished(batch)
+    note_values(job.waiting, batch.cells, values)
+    return job.progress.fill(batch, values, maps, job.computing.at_once)
+
+
+def _land(job: _Job, launched: _Launched) -> tuple[Values, dict[str, Values]]:
+    """Return the values of a batch under way, NaN for what is lost or does not pass."""
+    batch = launched.batch
+    values = np.full(len(batch.cells), np.nan, dtype=np.float32)
+    if launched.begun is None:
+        return values, {}
+    passing = batch.passing
+    patches = batch.pixels[passing]
+    try:
+        predicted = end(job.computing, patches, launched.begun)
+    except OutOfMemoryError:
+        raise
+    except ModelError as error:
+        cells = batch.cells[passing]
+        raise failure_in_place(job.computing, error, patches, cells, job.grid) from error
+    values[passing] = predicted.probabilities[:, job.model.spec.tumour_class]
+    values[batch.lost] = np.nan
+    maps: dict[str, Values] = {}
+    for name, column in _columns(predicted, job.model.spec).items():
+        maps[name] = np.full(len(values), np.nan, dtype=np.float32)
+        maps[name][passing] = column
+        maps[name][batch.lost] = np.nan
+    return values, maps
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What a run has filled so far."""
+
+    heatmap: Heatmap
+    total: int
+    known: int
+    checkpoint: Checkpoint | None
+    done: int = 0
+    damage: DamagedSlideError | None = None
+    pace: Pace = field(default_factory=Pace)
+
+    def fill(
+        self, batch: ReadBatch, values: Values, maps: Mapping[str, Values], batch_size: int
+    ) -> Update:
+        """Put a batch into the heatmap and the checkpoint."""
+        # A batch is predicted as a whole, also where a part of it is known: what is known stays.
+        fresh = np.isnan(self.heatmap.values[batch.cells[:, 0], batch.cells[:, 1]])
+        cells = batch.cells[fresh]
+        places = cells[:, 0], cells[:, 1]
+        own = {name: column[fresh] for name, column in maps.items()}
+        self.heatmap.values[places] = values[fresh]
+        for name, column in own.items():
+            _map_of(self.heatmap, name)[places] = column
+        if self.checkpoint is not None:
+            self.checkpoint.append(cells, values[fresh], own, batch_size=batch_size)
+        self.damage = self.damage or batch.damage
+        self.heatmap.damaged_cells += int(batch.lost[fresh].sum())
+        self.done += len(cells)
+        self.pace.note(len(cells))
+        return self.update(cells, batch_size)
+
+    def update(self, cells: Cells, batch_size: int) -> Update:
+        """Say what these cells have brought."""
+        return Update(
+            self.heatmap,
+            cells,
+            self.done,
+            self.total,
+            self.pace.patches_per_s,
+            self.pace.seconds_for(self.total - self.done),
+            self.heatmap.damaged_cells,
+            self.known,
+            batch_size,
+            "" if self.checkpoint is None else self.checkpoint.problem,
+        )
+
+
+def _take_known(
+    heatmap: Heatmap, patch_grid: PatchGrid, checkpoint: Checkpoint | None
+) -> tuple[Cells, NDArray[np.bool_]]:
+    """Fill in what the checkpoint knows of the selected cells.
+
+    Returns
+    -------
+    cells : ndarray of int64, shape (n, 2)
+        What was filled in.
+    others : ndarray of bool, shape grid.shape
+        Those of them that were computed for another selection of patches. They are left out of the
+        plan: so its batches are full, and remain the same when this run is interrupted.
+    """
+    others = np.zeros(heatmap.grid.shape, dtype=np.bool_)
+    if checkpoint is None:
+        return np.empty((0, 2), dtype=np.int64), others
+    found = checkpoint.known
+    rows, columns = found.cells[:, 0], found.cells[:, 1]
+    taken = patch_grid.selected[rows, columns] & np.isnan(heatmap.values[rows, columns])
+    places = rows[taken], columns[taken]
+    heatmap.values[places] = found.values[taken]
+    for name, column in found.maps.items():
+        _map_of(heatmap, name)[places] = column[taken]
+    others[places] = ~found.same_plan[taken]
+    return found.cells[taken], others
+
+
+def _map_of(heatmap: Heatmap, name: str) -> Values:
+    if name not in heatmap.maps:
+        heatmap.maps[name] = np.full(heatmap.grid.shape, np.nan, dtype=np.float32)
+    return heatmap.maps[name]
+
+
+def _columns(predicted: Predicted, spec: ModelSpec) -> dict[str, Values]:
+    """Return what else is kept of a batch: of more than two classes, the probability of each."""
+    classes = spec.class_names if len(spec.class_names) > 2 else ()
+    columns = {f"p_{name}": predicted.probabilities[:, at] for at, name in enumerate(classes)}
+    return {**columns, **predicted.maps}
+
+
+def _dense(model: Model, grid: Grid, device: str) -> Callable[[ReadBatch], Values]:
+    target = torch.device(device)
+    module = model.module.to(target).to(memory_format=torch.channels_last)
+
+    def predict(batch: ReadBatch) -> Values:
+        if batch.lost.all():
+            return np.full(len(batch.cells), np.nan, dtype=np.float32)
+        values = predict_block(model, module, batch.pixels, grid, batch.cells, target)
+        values[batch.lost] = np.nan
+        return values
+
+    return predict
+
+
+def _usual_threads(predictor: AnyPredictor) -> int:
+    """Return how many threads feed a device: on a CPU, few, for the model wants the cores."""
+    cores = os.cpu_count() or 1
+    return max(1, cores // 4) if predictor.path.device == "cpu" else min(16, cores)
+
+
+def _refuse_nothing(slide: Slide, progress: _Progress) -> None:
+    heatmap = progress.heatmap
+    if heatmap.damaged_cells == progress.total and heatmap.computed_cells == 0:
         raise SlideError(
-            f"All {total} patches of {slide.path.name} lie on damaged parts of the file, so "
-            f"nothing was computed. {damage}"
-        ) from damage
+            f"All {progress.total} patches of {slide.path.name} lie on damaged parts of the file, "
+            f"so nothing was computed. {progress.damage}"
+        ) from progress.damage
 
 
 def _keep_to_one_method(heatmap: Heatmap, method: HeatmapMethod) -> None:
@@ -228,23 +448,6 @@ def _keep_to_one_method(heatmap: Heatmap, method: HeatmapMethod) -> None:
             f"cannot go on with {method!r}. Begin a new one."
         )
     heatmap.method = method
-
-
-def _predict_passing(
-    model: Model,
-    module: torch.nn.Module,
-    patches: Patches,
-    device: torch.device,
-    rules: PatchRules | None,
-) -> NDArray[np.float32]:
-    """Predict the patches that pass the rules; NaN for the others."""
-    if rules is None:
-        return predict_patches(model, patches, device, module)
-    values = np.full(len(patches), np.nan, dtype=np.float32)
-    passing = np.array([is_tissue_patch(patch, rules) for patch in patches])
-    if passing.any():
-        values[passing] = predict_patches(model, patches[passing], device, module)
-    return values
 
 
 def predict_patches(

@@ -51,6 +51,7 @@ def read_block(
     cells: NDArray[np.int64],
     patch_px: int,
     on_damage: Callable[[Damage], object] | None = None,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Read the patches of a block.
 
@@ -64,6 +65,8 @@ def read_block(
         Side of the model's input in pixels.
     on_damage : callable, optional
         As in `Slide.read`.
+    out : ndarray of uint8, shape (n, patch_px, patch_px, 3), optional
+        To be filled and returned.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def read_block(
     pixels = slide.read(
         int(x_px), int(y_px), int(width), int(height), level=index, on_damage=on_damage
     )
-    return cut_patches(pixels, begins - first, ends - first, patch_px)
+    return cut_patches(pixels, begins - first, ends - first, patch_px, out)
 
 
 def touched_cells(
@@ -139,6 +142,7 @@ def cut_patches(
     begins: NDArray[np.float64],
     ends: NDArray[np.float64],
     patch_px: int,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Cut patches from a block of pixels and bring each to the model's input size.
 
@@ -149,12 +153,14 @@ def cut_patches(
         ``(x, y)`` of the patches' top-left and bottom-right corners in the block.
     patch_px : int
         Side of the result in pixels.
+    out : ndarray of uint8, shape (n, patch_px, patch_px, 3), optional
+        To be filled and returned.
 
     Returns
     -------
     ndarray of uint8, shape (n, patch_px, patch_px, 3)
     """
-    patches = np.empty((len(begins), patch_px, patch_px, 3), dtype=np.uint8)
+    patches = np.empty((len(begins), patch_px, patch_px, 3), np.uint8) if out is None else out
     if _is_whole(begins) and np.allclose(ends - begins, patch_px, atol=1e-6):
         for patch, (left, top) in zip(patches, np.round(begins).astype(int), strict=True):
             patch[:] = pixels[top : top + patch_px, left : left + patch_px]
