@@ -282,6 +282,7 @@ class LookingCloser(QWidget):
             edge_color=FRAME_COLOUR,
             edge_width=width,
             face_color="transparent",
+            opacity=1,
             metadata=layer_metadata(question.slide.name, "patch looked at"),
             **world_placement(mpp),
         )
