@@ -11,7 +11,14 @@ from napari_camelyon.geometry import slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging import Lesion
 
-__all__ = ["HEATMAP_OPACITY", "heat_colour", "heatmap_layer", "layer_metadata", "lesion_layers"]
+__all__ = [
+    "HEATMAP_OPACITY",
+    "heat_colour",
+    "heatmap_layer",
+    "layer_metadata",
+    "lesion_layers",
+    "show_other_values",
+]
 
 HEATMAP_OPACITY = 0.75
 _LESION_COLOUR = "#00e5ff"
@@ -57,6 +64,23 @@ def heat_colour(probability: float) -> tuple[int, int, int]:
     shown = (255 * (1 - opacity + opacity * part) for part in (red, green, blue))
     r, g, b = (round(value) for value in shown)
     return r, g, b
+
+
+def show_other_values(layer: Layer, heatmap: Heatmap) -> bool:
+    """Let a layer of `heatmap_layer` show another heatmap of the same grid; False if it cannot.
+
+    A new layer would lose what a person has set, and take the window a tenth of a second.
+    """
+    place = heatmap.grid.layer_placement(heatmap.mpp)
+    same = (
+        layer.metadata["napari_camelyon"]["kind"] == "heatmap"
+        and layer.data.shape == heatmap.values.shape
+        and np.allclose(layer.scale, place["scale"])
+        and np.allclose(layer.translate, place["translate"])
+    )
+    if same:
+        layer.data = heatmap.values
+    return bool(same)
 
 
 def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
