@@ -123,7 +123,7 @@ def test_a_heatmap_of_something_else_is_passed_over(marked, darkness, stranger):
 
 
 def test_with_a_stain_the_model_is_given_the_normalised_patch(marked, darkness):
-    at = (MARK[0] - 98, MARK[1])  # half light, half dark
+    at = (MARK[0] - 103, MARK[1])  # half light, half dark
     seen = look_closer(marked, darkness, at, stain=STAIN)
     plain = look_closer(marked, darkness, at)
     np.testing.assert_array_equal(seen.raw, plain.raw)

@@ -135,10 +135,10 @@ def look_closer(
     stride_um : float, optional
         From the patch to its neighbours where there is no heatmap. Default: the model's own.
     stain : StainTransfer, optional
-        Stain normalisation, as in the run.
+        Stain normalisation, as in the run (which does not round to whole grey levels).
     predictor : Predictor, optional
-        The model prepared with the same `stain`. Default: torch in float32 on the CPU, which
-        needs no time to start.
+        The model prepared without stain normalisation. Default: torch in float32 on the CPU,
+        which needs no time to start.
 
     Returns
     -------
@@ -181,21 +181,20 @@ def look_closer(
     at = int(wanted[:4].sum())  # of the patch itself among those that are read
     if lost[at]:
         raise damages[0].error
-    own = predictor or _plain_predictor(model, stain)
+    given = patches if stain is None else transfer(patches, stain)
+    own = predictor or _plain_predictor(model)
     try:
-        probabilities = own.submit(patches).result().probabilities
+        probabilities = own.submit(given).result().probabilities
     finally:
         if own is not predictor:
             own.close()
     values[wanted] = np.where(lost, np.nan, probabilities[:, model.spec.tumour_class])
-    raw = patches[at]
-    normalised = None if stain is None else transfer(raw, stain)
     return PatchView(
         grid=grid,
         cell=(row, column),
-        raw=raw,
-        normalised=normalised,
-        input_range=_input_range(raw if normalised is None else normalised, model.spec),
+        raw=patches[at],
+        normalised=None if stain is None else given[at],
+        input_range=_input_range(given[at], model.spec),
         class_names=model.spec.class_names,
         tumour_class=model.spec.tumour_class,
         probabilities=tuple(float(value) for value in probabilities[at]),
@@ -211,9 +210,9 @@ def _is_of(heatmap: Heatmap, slide: Slide, model: Model) -> bool:
     return of_slide and heatmap.model_sha256 == model.sha256
 
 
-def _plain_predictor(model: Model, stain: StainTransfer | None) -> Predictor:
+def _plain_predictor(model: Model) -> Predictor:
     path = choose_numeric_path(model, device="cpu", engine="torch", precision="fp32")
-    return prepare(model, path, batch_size=9, stain=stain)
+    return prepare(model, path, batch_size=9)
 
 
 def _input_range(patch: NDArray[np.uint8], spec: ModelSpec) -> tuple[float, float]:

@@ -50,7 +50,7 @@ class KeptLook:
         self._asked: object = None
         self._model: Model | None = None
         self._stains: dict[tuple[str, str], tuple[TissueMask | None, StainTransfer]] = {}
-        self._predictor: tuple[object, Predictor] | None = None
+        self._predictor: tuple[Model, Predictor] | None = None
 
     def model(self, request: PredictRequest) -> "Model":
         """Return the model of a request. Raises `ModelError`."""
@@ -79,15 +79,14 @@ class KeptLook:
         self._stains[key] = (question.mask, make_transfer(fit, target))
         return self._stains[key][1]
 
-    def predictor(self, model: "Model", stain: StainTransfer | None) -> "Predictor":
+    def predictor(self, model: "Model") -> "Predictor":
         """Return the model on the CPU in float32: it starts at once and leaves a GPU to the run."""
         from napari_camelyon.inference import choose_numeric_path, prepare
 
-        wanted = (model.sha256, model.spec, stain)
-        if self._predictor is None or self._predictor[0] != wanted:
+        if self._predictor is None or self._predictor[0] is not model:
             self.close()
             path = choose_numeric_path(model, device="cpu", engine="torch", precision="fp32")
-            self._predictor = (wanted, prepare(model, path, batch_size=9, stain=stain))
+            self._predictor = (model, prepare(model, path, batch_size=9))
         return self._predictor[1]
 
     def close(self) -> None:
@@ -124,7 +123,7 @@ def answer(question: Question, kept: KeptLook, tell: Callable[[int, str], object
             heatmap=question.heatmap,
             stride_um=question.request.stride_um,
             stain=stain,
-            predictor=kept.predictor(model, stain),
+            predictor=kept.predictor(model),
         )
     except Exception as error:  # noqa: BLE001 - told or raised in the window's thread
         return Answer(question, error=error)
