@@ -11,6 +11,7 @@ import click
 from napari_camelyon import __version__
 from napari_camelyon.cli import annotations
 from napari_camelyon.cli.compare import compare
+from napari_camelyon.cli.models import models
 from napari_camelyon.cli.options import plausible_mpp, plausible_pair
 from napari_camelyon.cli.text import DISCLAIMER, aligned, alignment_lines, pixel_size, slide_lines
 from napari_camelyon.errors import CamelyonError
@@ -146,6 +147,7 @@ def mpp_(slide: Path, given: tuple[float, float] | None, by: str | None, forget:
 
 
 main.add_command(compare)
+main.add_command(models)
 
 
 @main.command(short_help="Run a model over slides and measure what it finds.")
@@ -154,8 +156,8 @@ main.add_command(compare)
 @click.option(
     "--model",
     type=_PATH,
-    metavar="PATH",
-    help="State dict of a ResNet (.safetensors, .pt, .pth) or a WSInfer folder. "
+    metavar="PATH|NAME",
+    help="A model's file or folder, or a name that the command models list shows. "
     "Default: the bundled demonstration model.",
 )
 @click.option(
