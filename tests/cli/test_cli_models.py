@@ -24,7 +24,7 @@ def odd(tmp_path):
 
 def test_public_models_are_listed_as_not_fetched(command):
     lines = command("models", "list").stdout.splitlines()
-    assert lines[0].split() == "name here patch px µm/px licence hash source".split()
+    assert " ".join(lines[0].split()) == "name here patch px µm/px licence hash source"
     bundled = lines[1].split()
     assert bundled[:4] == ["bundled", "yes", "128", "0.486"]
     (pcam,) = [line for line in lines if line.startswith("resnet18.tiatoolbox-pcam ")]

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
         forget_checkpoints,
         open_checkpoint,
     )
-    from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.engine import (
+        Update,
+        new_heatmap,
+        predict_patches,
+        run,
+        run_method,
+    )
     from napari_camelyon.inference.guards import (
         Finding,
         Watch,
@@ -73,6 +79,7 @@ __all__ = [
     "prepare",
     "read_patch",
     "run",
+    "run_method",
     "sampling_predictor",
     "transfer_tensor",
     "watch_batch",
@@ -107,6 +114,7 @@ _MODULE_OF = {
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
+    "run_method": "engine",
     "sampling_predictor": "uncertainty",
     "transfer_tensor": "stain_on_device",
     "watch_batch": "guards",

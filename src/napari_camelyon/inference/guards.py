@@ -120,7 +120,9 @@ FIRST_PATCHES = 64
 """`look_first` predicts 64 patches ahead of runs of at least 3,200: at most 2 % more."""
 
 LOOKED_AT_A_BATCH = 16
-"""Patches of a batch that are looked at: what a look costs must not grow with a GPU's batches."""
+LOOKED_AT_A_BLOCK = 64
+"""Patches of a batch, or of a block of some hundred predicted as a whole, that are looked at: what
+looks cost (0.2 ms for 16) must not grow with a GPU's batches."""
 
 _LOOK_PX = 32  # a patch is looked at through at most 32 × 32 of its pixels
 _KEPT = 4096
@@ -432,7 +434,7 @@ def watch_batch(
     values : ndarray of float32, shape (n,)
         Probability of tumour; NaN where nothing was computed.
     """
-    chosen = _choose(watch, values)
+    chosen = _choose(watch, values, LOOKED_AT_A_BATCH)
     step = max(1, patches.shape[1] // _LOOK_PX)
     _note(watch, patches[chosen, step // 2 :: step, step // 2 :: step], values[chosen])
 
@@ -459,7 +461,7 @@ def watch_picture(
     values : ndarray of float32, shape (n,)
         Probability of tumour; NaN where nothing was computed.
     """
-    chosen = _choose(watch, values)
+    chosen = _choose(watch, values, LOOKED_AT_A_BLOCK)
     if not len(chosen):
         return
     step = max(1, patch_px // _LOOK_PX)
@@ -488,12 +490,12 @@ def findings(watch: Watch) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _choose(watch: Watch, values: NDArray[np.float32]) -> NDArray[np.intp]:
+def _choose(watch: Watch, values: NDArray[np.float32], most: int) -> NDArray[np.intp]:
     known = np.flatnonzero(~np.isnan(values))
     watch.passed += len(known)
-    if len(known) <= LOOKED_AT_A_BATCH:
+    if len(known) <= most:
         return known
-    places = np.linspace(0, len(known) - 1, LOOKED_AT_A_BATCH).astype(int)
+    places = np.linspace(0, len(known) - 1, most).astype(int)
     return np.asarray(known[places])
 
 
