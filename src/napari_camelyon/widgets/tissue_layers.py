@@ -11,9 +11,10 @@ from napari_camelyon.widgets.result_layers import layer_metadata
 
 __all__ = ["planned_layer", "planned_picture"]
 
-# Two blues by turns, as on a chessboard, so that cells can be told apart at any zoom.
+# Two greens by turns, as on a chessboard, so that cells can be told apart at any zoom; no stain is
+# green.
 _PLANNED = Colormap(
-    [[0.16, 0.44, 0.95, 0.16], [0.16, 0.44, 0.95, 0.34]],
+    [[0.20, 0.85, 0.40, 0.20], [0.20, 0.85, 0.40, 0.42]],
     controls=[0.0, 1.0],
     name="planned patches",
 )

@@ -1,4 +1,4 @@
-"""The rows of the "Tissue" dock: pieces of tissue, spoilt areas, and how much tissue a patch needs."""
+"""The rows of the "Tissue" dock: pieces, spoilt areas, and how much tissue a patch needs."""
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -17,6 +17,8 @@ __all__ = ["TissueRows"]
 
 _TITLES = {"pen": "Pen", "blur": "Out of focus", "fold": "Folds"}
 _KEY = Qt.ItemDataRole.UserRole
+_BOXES = "QTreeWidget::indicator:unchecked { border: 1px solid #9aa3b2; border-radius: 2px; }"
+"""napari's own style draws nothing where a box is not checked."""
 
 
 class TissueRows(QWidget):
@@ -65,9 +67,9 @@ class TissueRows(QWidget):
             self.pieces.clear()
             if choice is not None and choice.found is not None:
                 for piece in choice.found.pieces:
-                    texts = (str(piece.number), f"{piece.area_mm2:,.2f} mm²")
+                    size = f"{piece.area_mm2:,.2f} mm²"
                     on = piece.number not in choice.off
-                    item = _row(self.pieces, texts, piece.number, checked=on)
+                    item = _row(self.pieces, (str(piece.number), size), piece.number, checked=on)
                     item.setToolTip(1, "Click to go there")
         with signals_blocked(self.spoilt):
             self.spoilt.clear()
@@ -88,6 +90,7 @@ def _tree(titles: tuple[str, ...]) -> QTreeWidget:
     tree.setHeaderLabels(titles)
     tree.setRootIsDecorated(False)
     tree.setUniformRowHeights(True)
+    tree.setStyleSheet(_BOXES)
     tree.setMinimumHeight(5 * tree.fontMetrics().height())
     return tree
 
