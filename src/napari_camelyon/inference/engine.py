@@ -23,6 +23,13 @@ from napari_camelyon.inference.computing import (
 )
 from napari_camelyon.inference.control import RunControl
 from napari_camelyon.inference.dense import can_run_dense, finite, normalised, predict_block
+from napari_camelyon.inference.guards import (
+    Finding,
+    Watch,
+    findings,
+    watch_batch,
+    watch_picture,
+)
 from napari_camelyon.inference.numeric import choose_numeric_path, prepare
 from napari_camelyon.inference.pace import Pace
 from napari_camelyon.inference.predicted import OutOfMemoryError, Predicted
@@ -64,6 +71,8 @@ class Update:
     batch_size : int
         Patches predicted at once by now: fewer than at the start if the device had no room, and
         then the last digits of later values may differ from those of another run.
+    findings : tuple of Finding
+        What the `watch` finds odd so far.
     problem : str
         Why what is computed cannot be kept in the checkpoint at this moment, as a sentence; else
         empty. The run goes on.
@@ -78,6 +87,7 @@ class Update:
     damaged: int = 0
     known: int = 0
     batch_size: int = 0
+    findings: tuple[Finding, ...] = ()
     problem: str = ""
 
 
@@ -113,6 +123,7 @@ def run(
     rules: PatchRules | None = None,
     control: RunControl | None = None,
     checkpoint: Checkpoint | None = None,
+    watch: Watch | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Update]:
     """Predict the selected patches of a slide and fill a heatmap, batch by batch.
@@ -161,6 +172,8 @@ def run(
     checkpoint : Checkpoint, optional
         From `open_checkpoint`: what it knows is not computed again but handed out with the first
         update, what is computed is appended. It is not closed.
+    watch : Watch, optional
+        From `new_watch`: looks at every batch; its findings are in the updates.
     cancelled : callable
         Asked before each batch, as ``control.cancelled``.
 
@@ -194,7 +207,7 @@ def run(
         None if dense else computing.at_once,
     )
     unknown = np.isnan(heatmap.values[plan.cells[:, 0], plan.cells[:, 1]])
-    progress = _Progress(heatmap, int(unknown.sum()), len(known), checkpoint)
+    progress = _Progress(heatmap, int(unknown.sum()), len(known), checkpoint, watch)
     heatmap.damaged_cells = 0  # they are tried again
     if len(known):
         yield progress.update(known, computing.at_once)
@@ -237,6 +250,7 @@ class _Launched:
     """A batch under way; nothing is begun where nothing of it is to be predicted."""
 
     batch: ReadBatch
+    patches: Patches
     begun: Begun | None
 
 
@@ -278,12 +292,14 @@ def _launch_next(job: _Job, flight: deque[_Launched]) -> bool:
             return not flight
         if job.cancelled() or job.control.cancelled:
             return True
+        # A choice would be a copy.
+        patches = batch.pixels if batch.passing.all() else batch.pixels[batch.passing]
         begun = None
         if job.predict_densely is None and (batch.passing & ~batch.lost).any():
             # With the damaged ones: the others then share their batch with as many as if all
             # were sound.
-            begun = begin(job.computing, batch.pixels[batch.passing])
-        flight.append(_Launched(batch, begun))
+            begun = begin(job.computing, patches)
+        flight.append(_Launched(batch, patches, begun))
     return False
 
 
@@ -294,9 +310,24 @@ def _finish(job: _Job, launched: _Launched) -> Update:
         values = job.predict_densely(batch)
     else:
         values, maps = _land(job, launched)
+    _look_at(job, batch, values)
     job.reading.finished(batch)
     note_values(job.waiting, batch.cells, values)
     return job.progress.fill(batch, values, maps, job.computing.at_once)
+
+
+def _look_at(job: _Job, batch: ReadBatch, values: Values) -> None:
+    watch = job.progress.watch
+    if watch is None:
+        return
+    if job.predict_densely is None:
+        watch_batch(watch, batch.pixels, values)
+        return
+    spec, grid = job.model.spec, job.grid
+    corners = grid.corners(batch.cells)
+    scale = spec.patch_px / np.array([grid.patch_width_px, grid.patch_height_px])
+    places = (corners - corners.min(axis=0)) * scale + job.model.dense_margin_px
+    watch_picture(watch, batch.pixels, np.rint(places).astype(np.int64), spec.patch_px, values)
 
 
 def _land(job: _Job, launched: _Launched) -> tuple[Values, dict[str, Values]]:
@@ -305,8 +336,7 @@ def _land(job: _Job, launched: _Launched) -> tuple[Values, dict[str, Values]]:
     values = np.full(len(batch.cells), np.nan, dtype=np.float32)
     if launched.begun is None:
         return values, {}
-    passing = batch.passing
-    patches = batch.pixels[passing]
+    passing, patches = batch.passing, launched.patches
     try:
         predicted = end(job.computing, patches, launched.begun)
     except OutOfMemoryError:
@@ -332,6 +362,7 @@ class _Progress:
     total: int
     known: int
     checkpoint: Checkpoint | None
+    watch: Watch | None
     done: int = 0
     damage: DamagedSlideError | None = None
     pace: Pace = field(default_factory=Pace)
@@ -368,6 +399,7 @@ class _Progress:
             self.heatmap.damaged_cells,
             self.known,
             batch_size,
+            () if self.watch is None else findings(self.watch),
             "" if self.checkpoint is None else self.checkpoint.problem,
         )
 
@@ -428,8 +460,17 @@ def _dense(model: Model, grid: Grid, device: str) -> Callable[[ReadBatch], Value
 
 def _usual_threads(predictor: AnyPredictor) -> int:
     """Return how many threads feed a device: on a CPU, few, for the model wants the cores."""
-    cores = os.cpu_count() or 1
+    cores = _cores()
     return max(1, cores // 4) if predictor.path.device == "cpu" else min(16, cores)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; batches of slides share them out."""
+    # sched_getaffinity is not there on Windows and macOS.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores, int(share))) if share.isdecimal() else cores
 
 
 def _refuse_nothing(slide: Slide, progress: _Progress) -> None:

@@ -37,6 +37,10 @@ View = tuple[float, float, float, float]
 BLOCK_PX = 1024
 """Side of a block, which is read in one piece, in model pixels: 3 MB of pixels."""
 
+_CELLS_A_BLOCK = 8
+"""Longest side of a block in cells, unless it is predicted as a whole: where patches overlap, a
+compact block shows sooner what is around a place, and fewer pixels are read than in a strip."""
+
 _PATCHES_A_UNIT = 64
 """At least, as far as batches are smaller: fewer, and reading is asked for in dribs and drabs;
 more, and a change of the view shows late."""
@@ -120,6 +124,8 @@ def plan_units(
     """
     tall = _cells_a_block(grid.patch_height_px, grid.stride_y_px, patch_px)
     wide = _cells_a_block(grid.patch_width_px, grid.stride_x_px, patch_px)
+    if batch_size is not None:
+        tall, wide = min(tall, _CELLS_A_BLOCK), min(wide, _CELLS_A_BLOCK)
     rows, columns = _count_blocks(grid, (tall, wide))
     cells = np.argwhere(selected)
     block_row, block_column = cells[:, 0] // tall, cells[:, 1] // wide

@@ -42,7 +42,12 @@ from napari_camelyon.widgets.napari_compat import (
     scale_bar,
     slice_before_drawing,
 )
-from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
+from napari_camelyon.widgets.result_layers import (
+    heatmap_layer,
+    lesion_layers,
+    show_other_values,
+)
+from napari_camelyon.widgets.run_worker import Staged
 from napari_camelyon.widgets.slide_layer import (
     SlideDisplay,
     show_whole_slide,
@@ -124,6 +129,11 @@ class PatientView:
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         for layer in list(viewer.layers):
             self._adopt(layer)
+
+    @property
+    def chosen_threshold(self) -> float | None:
+        """The threshold that a person has chosen; None: that of the model."""
+        return self.threshold if self._threshold_is_chosen else None
 
     @property
     def viewer(self) -> Viewer:
@@ -287,7 +297,11 @@ class PatientView:
         if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
             self.threshold = heatmap.threshold
             self._restage_all()
-        self._replace_layers(node, ("heatmap", "lesions", "diameters"), [heatmap_layer(heatmap)])
+        kinds = ("heatmap", "lesions", "diameters")
+        there = [layer for layer in self._layers_of_node(node) if _meta(layer).get("kind") in kinds]
+        if len(there) == 1 and show_other_values(there[0], heatmap):
+            return  # a run that goes on, or another one over the same grid
+        self._replace_layers(node, kinds, [heatmap_layer(heatmap)])
 
     def show_results(self, name: str, folder: Path | str) -> None:
         """Put results that were kept in a folder in the place of a slide's results.
@@ -324,20 +338,30 @@ class PatientView:
     def refresh_heatmap(self, node: NodeView) -> None:
         """Draw what was filled into the heatmap since the last time."""
         for layer in _layers_of(self.viewer, node.slide.name):
-            if _meta(layer).get("kind") == "heatmap":
-                layer.refresh(extent=False)
+            if _meta(layer).get("kind") in ("heatmap", "uncertainty"):
+                layer.refresh(extent=False, highlight=False)
 
-    def restage(self, node: NodeView) -> None:
-        """Find the lesions of a node at the present threshold and call its class."""
-        self._restage_node(node)
+    def restage(self, node: NodeView, staged: Staged | None = None) -> None:
+        """Find the lesions of a node at the present threshold and call its class.
+
+        Parameters
+        ----------
+        node : NodeView
+        staged : Staged, optional
+            What the thread of a run has found already; used if it is of the present threshold.
+        """
+        self._restage_node(node, staged)
         self.staged.emit()
 
-    def _restage_node(self, node: NodeView) -> None:
+    def _restage_node(self, node: NodeView, staged: Staged | None = None) -> None:
         if node.heatmap is None:
             return
         node.heatmap.threshold = self.threshold
-        node.lesions = find_lesions(node.heatmap)
-        node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
+        if staged is not None and staged.threshold == self.threshold:
+            node.lesions, node.result = staged.lesions, staged.result
+        else:
+            node.lesions = find_lesions(node.heatmap)
+            node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
         self._replace_layers(
             node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
         )
@@ -439,18 +463,20 @@ class PatientView:
         self.nodes[name].tissue = tissue
         self.tissue_changed.emit(name)
 
+    def _layers_of_node(self, node: NodeView) -> list[Layer]:
+        shown = self.shown == node.slide.name
+        return _layers_of(self.viewer, node.slide.name) if shown else node.put_away
+
     def _replace_layers(self, node: NodeView, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
-        with self._arranging_layers():
+        old = [layer for layer in self._layers_of_node(node) if _meta(layer).get("kind") in kinds]
+        with self._arranging_layers(some_leave=bool(old)):
             if self.shown == node.slide.name:
-                for layer in _layers_of(self.viewer, node.slide.name):
-                    if _meta(layer).get("kind") in kinds:
-                        self.viewer.layers.remove(layer)
+                for layer in old:
+                    self.viewer.layers.remove(layer)
                 self.viewer.layers.extend(fresh)
                 _raise_annotations(self.viewer)
             else:
-                node.put_away = [
-                    layer for layer in node.put_away if _meta(layer).get("kind") not in kinds
-                ]
+                node.put_away = [layer for layer in node.put_away if layer not in old]
                 node.put_away.extend(fresh)
 
     def save_annotations(self, path: Path | str) -> None:

@@ -11,7 +11,13 @@ from napari_camelyon.geometry import slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging import Lesion
 
-__all__ = ["HEATMAP_OPACITY", "heatmap_layer", "layer_metadata", "lesion_layers"]
+__all__ = [
+    "HEATMAP_OPACITY",
+    "heatmap_layer",
+    "layer_metadata",
+    "lesion_layers",
+    "show_other_values",
+]
 
 HEATMAP_OPACITY = 0.75
 _LESION_COLOUR = "#00e5ff"
@@ -49,6 +55,23 @@ def heatmap_layer(heatmap: Heatmap) -> Image:
         metadata=layer_metadata(heatmap.slide_name, "heatmap"),
         **heatmap.grid.layer_placement(heatmap.mpp),
     )
+
+
+def show_other_values(layer: Layer, heatmap: Heatmap) -> bool:
+    """Let a layer of `heatmap_layer` show another heatmap of the same grid; False if it cannot.
+
+    A new layer would lose what a person has set, and take the window a tenth of a second.
+    """
+    place = heatmap.grid.layer_placement(heatmap.mpp)
+    same = (
+        layer.metadata["napari_camelyon"]["kind"] == "heatmap"
+        and layer.data.shape == heatmap.values.shape
+        and np.allclose(layer.scale, place["scale"])
+        and np.allclose(layer.translate, place["translate"])
+    )
+    if same:
+        layer.data = heatmap.values
+    return bool(same)
 
 
 def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
