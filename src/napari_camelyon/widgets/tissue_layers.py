@@ -14,7 +14,7 @@ __all__ = ["planned_layer", "planned_picture"]
 # Two greens by turns, as on a chessboard, so that cells can be told apart at any zoom; no stain is
 # green.
 _PLANNED = Colormap(
-    [[0.20, 0.85, 0.40, 0.20], [0.20, 0.85, 0.40, 0.42]],
+    [[0.20, 0.85, 0.40, 0.10], [0.20, 0.85, 0.40, 0.30]],
     controls=[0.0, 1.0],
     name="planned patches",
 )
