@@ -144,7 +144,8 @@ class _Brightness(nn.Module):
 
 
 def predictor_of(model):
-    return prepare(model, choose_numeric_path(model, device="cpu", precision="fp32"))
+    path = choose_numeric_path(model, device="cpu", engine="torch", precision="fp32")
+    return prepare(model, path)
 
 
 def test_a_model_that_calls_glass_tumour_is_told_before_the_run():

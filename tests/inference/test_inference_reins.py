@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from napari_camelyon.inference import (
     new_watch,
     open_checkpoint,
     run,
+    run_method,
 )
 from napari_camelyon.inference.pace import Pace
 from napari_camelyon.inference.units import plan_units
@@ -315,3 +317,49 @@ def test_a_watch_sees_every_batch_and_its_findings_are_handed_out(slide, model, 
     update = list(run(slide, model, plan, predictor=Constant(), watch=watch))[-1]
     assert update.findings
     assert all(finding.sentence for finding in update.findings)
+
+
+class DenseByHand(ByHand):
+    """Has a dense form, which says of each cell the mean grey of its patch in the picture."""
+
+    dense = True
+
+    def __init__(self, most_px=10**9, **options):
+        super().__init__(**options)
+        self.most_px = most_px
+        self.pictures = []
+
+    def predict_block(self, picture, grid, cells):
+        if picture.shape[0] * picture.shape[1] > self.most_px:
+            raise OutOfMemoryError("The device has no room.")
+        self.before(picture)
+        self.pictures.append(picture.shape)
+        places = (cells - cells.min(axis=0)) * 8 + 16  # a stride of 8 px, a margin of 16
+        patches = [picture[row : row + 32, column : column + 32] for row, column in places]
+        return np.array([patch.mean() / 255 for patch in patches], np.float32)
+
+
+def test_a_dense_predictor_is_asked_for_blocks_and_for_smaller_ones_where_it_has_no_room(
+    slide, model, plan, expected
+):
+    dense = replace(model, dense_stride_px=8, dense_margin_px=16)
+    assert run_method(dense, plan.grid, DenseByHand()) == "dense"
+    assert run_method(dense, plan.grid, ByHand()) == "patches"
+    for most_px in (10**9, 200 * 200, 100 * 100):
+        predictor = DenseByHand(most_px)
+        update = list(run(slide, dense, plan, predictor=predictor))[-1]
+        assert update.heatmap.method == "dense"
+        assert not predictor.sizes
+        np.testing.assert_allclose(update.heatmap.values, expected, atol=1e-6)
+    assert len(predictor.pictures) > 64
+    with pytest.raises(OutOfMemoryError):
+        list(run(slide, dense, plan, predictor=DenseByHand(32 * 32)))
+
+
+def test_a_block_that_fails_is_told_where(slide, model, plan):
+    def fail(picture):
+        raise ModelError("The model returned values that are no numbers.")
+
+    dense = replace(model, dense_stride_px=8, dense_margin_px=16)
+    with pytest.raises(ModelError, match=r"block of \d+ patches at slide point \(0, 0\)"):
+        list(run(slide, dense, plan, predictor=DenseByHand(before=fail)))

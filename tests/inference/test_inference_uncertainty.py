@@ -448,7 +448,7 @@ def test_an_interrupted_run_ends_with_the_same_maps(make_slide, tmp_path, kind):
 
 
 def test_a_sampling_predictor_stands_in_for_a_plain_one():
-    path = choose_numeric_path(model_of(Average()), device="cpu", precision="fp32")
+    path = choose_numeric_path(model_of(Average()), device="cpu", engine="torch", precision="fp32")
     predictor = sampling_predictor("tta", [model_of(Average())], path, batch_size=4)
     assert (predictor.batch_size, predictor.path) == (4, path)
     assert predictor.depth >= 1

@@ -22,6 +22,7 @@ from napari_camelyon.errors import FileWriteError, ResultError
 from napari_camelyon.files import read_json_result, write_json
 from napari_camelyon.heatmaps import (
     Heatmap,
+    maps_of,
     read_heatmap,
     read_patches,
     write_heatmap,
@@ -258,6 +259,7 @@ def read_prediction(folder: Path | str) -> tuple[Heatmap, PatchGrid]:
     tissue_fraction[rows, columns] = table.columns["tissue_fraction"]
     selected = np.zeros(heatmap.grid.shape, dtype=np.bool_)
     selected[rows, columns] = True
+    heatmap.maps.update(maps_of(table, cells, heatmap.grid))
     return heatmap, PatchGrid(heatmap.grid, tissue_fraction, selected)
 
 

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
         forget_checkpoints,
         open_checkpoint,
     )
-    from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.engine import (
+        Update,
+        new_heatmap,
+        predict_patches,
+        run,
+        run_method,
+    )
     from napari_camelyon.inference.guards import (
         Finding,
         Watch,
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
         watch_batch,
         watch_picture,
     )
+    from napari_camelyon.inference.looking import PatchView, grid_around, look_closer
     from napari_camelyon.inference.numeric import (
         NumericPath,
         OutOfMemoryError,
@@ -51,6 +58,7 @@ __all__ = [
     "Interrupted",
     "NumericPath",
     "OutOfMemoryError",
+    "PatchView",
     "Pending",
     "Predicted",
     "Predictor",
@@ -65,6 +73,8 @@ __all__ = [
     "find_interrupted",
     "findings",
     "forget_checkpoints",
+    "grid_around",
+    "look_closer",
     "look_first",
     "new_heatmap",
     "new_watch",
@@ -73,6 +83,7 @@ __all__ = [
     "prepare",
     "read_patch",
     "run",
+    "run_method",
     "sampling_predictor",
     "transfer_tensor",
     "watch_batch",
@@ -86,6 +97,7 @@ _MODULE_OF = {
     "Interrupted": "checkpoint",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
+    "PatchView": "looking",
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
@@ -99,6 +111,8 @@ _MODULE_OF = {
     "find_interrupted": "checkpoint",
     "findings": "guards",
     "forget_checkpoints": "checkpoint",
+    "grid_around": "looking",
+    "look_closer": "looking",
     "look_first": "guards",
     "new_heatmap": "engine",
     "new_watch": "guards",
@@ -107,6 +121,7 @@ _MODULE_OF = {
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
+    "run_method": "engine",
     "sampling_predictor": "uncertainty",
     "transfer_tensor": "stain_on_device",
     "watch_batch": "guards",

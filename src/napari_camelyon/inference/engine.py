@@ -20,6 +20,7 @@ from napari_camelyon.inference.computing import (
     begin,
     end,
     failure_in_place,
+    is_dense,
 )
 from napari_camelyon.inference.control import RunControl
 from napari_camelyon.inference.dense import can_run_dense, finite, normalised, predict_block
@@ -40,7 +41,7 @@ from napari_camelyon.slides import Slide
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.tissue import PatchGrid, PatchRules
 
-__all__ = ["Update", "new_heatmap", "predict_patches", "run"]
+__all__ = ["Update", "new_heatmap", "predict_patches", "run", "run_method"]
 
 Cells = NDArray[np.int64]
 Values = NDArray[np.float32]
@@ -108,6 +109,21 @@ def new_heatmap(slide: Slide, model: Model, patch_grid: PatchGrid) -> Heatmap:
         slide_fingerprint=slide.fingerprint,
         model_sha256=model.sha256,
     )
+
+
+def run_method(
+    model: Model,
+    grid: Grid,
+    predictor: AnyPredictor | None = None,
+    rules: PatchRules | None = None,
+) -> HeatmapMethod:
+    """Return whether `run` predicts patch by patch or whole blocks at once, given the same.
+
+    Densely where the network is fully convolutional, its outputs fit the grid, no patch is left
+    out by rules, and the predictor, if one is given, has a dense form (``dense`` is true).
+    """
+    may_be = rules is None and (predictor is None or is_dense(predictor))
+    return "dense" if may_be and can_run_dense(model, grid) else "patches"
 
 
 def run(
@@ -192,8 +208,9 @@ def run(
     heatmap = heatmap if heatmap is not None else new_heatmap(slide, model, patch_grid)
     control = control or RunControl()
     grid = patch_grid.grid
-    dense = rules is None and predictor is None and can_run_dense(model, grid)
-    _keep_to_one_method(heatmap, "dense" if dense else "patches")
+    method = run_method(model, grid, predictor, rules)
+    dense = method == "dense"
+    _keep_to_one_method(heatmap, method)
     known, others = _take_known(heatmap, patch_grid, checkpoint)
     owned = None
     if predictor is None:
@@ -215,7 +232,7 @@ def run(
     waiting = wait_for(plan, needed)
     margin_px = model.dense_margin_px if dense else None
     reader = Reader(slide, plan, needed, model.spec.patch_px, rules, margin_px)
-    predict_densely = _dense(model, grid, predictor.path.device) if dense else None
+    predict_densely = _dense(model, grid, predictor) if dense else None
     reading = ReadAhead(reader, waiting, read_threads or _usual_threads(predictor))
     job = _Job(
         model, grid, control, cancelled, waiting, reading, computing, progress, predict_densely
@@ -242,7 +259,7 @@ class _Job:
     reading: ReadAhead
     computing: Computing
     progress: "_Progress"
-    predict_densely: Callable[[ReadBatch], Values] | None
+    predict_densely: Callable[[Patches, Cells], Values] | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -307,7 +324,7 @@ def _finish(job: _Job, launched: _Launched) -> Update:
     batch = launched.batch
     maps: dict[str, Values] = {}
     if job.predict_densely is not None:
-        values = job.predict_densely(batch)
+        values = _predict_block(job, batch)
     else:
         values, maps = _land(job, launched)
     _look_at(job, batch, values)
@@ -444,18 +461,38 @@ def _columns(predicted: Predicted, spec: ModelSpec) -> dict[str, Values]:
     return {**columns, **predicted.maps}
 
 
-def _dense(model: Model, grid: Grid, device: str) -> Callable[[ReadBatch], Values]:
-    target = torch.device(device)
+def _dense(model: Model, grid: Grid, predictor: AnyPredictor) -> Callable[[Patches, Cells], Values]:
+    """Return what predicts the cells of a picture as a whole."""
+    if is_dense(predictor):
+        return lambda picture, cells: predictor.predict_block(picture, grid, cells)
+    target = torch.device(predictor.path.device)
     module = model.module.to(target).to(memory_format=torch.channels_last)
+    return lambda picture, cells: predict_block(model, module, picture, grid, cells, target)
 
-    def predict(batch: ReadBatch) -> Values:
-        if batch.lost.all():
-            return np.full(len(batch.cells), np.nan, dtype=np.float32)
-        values = predict_block(model, module, batch.pixels, grid, batch.cells, target)
-        values[batch.lost] = np.nan
+
+def _predict_block(job: _Job, batch: ReadBatch) -> Values:
+    """Return the values of a block, NaN for what is lost; where there is no room, of its halves."""
+    values = np.full(len(batch.cells), np.nan, dtype=np.float32)
+    if job.predict_densely is None or batch.lost.all():
         return values
-
-    return predict
+    try:
+        values[:] = job.predict_densely(batch.pixels, batch.cells)
+    except OutOfMemoryError:
+        extent = np.ptp(batch.cells, axis=0)
+        if not extent.any():
+            raise
+        axis = int(np.argmax(extent))
+        early = batch.cells[:, axis] <= batch.cells[:, axis].min() + extent[axis] // 2
+        for half in (early, ~early):
+            values[half] = _predict_block(job, job.reading.part_of(batch, half))
+    except ModelError as error:
+        x_px, y_px = job.grid.corners(batch.cells).min(axis=0).tolist()
+        raise ModelError(
+            f"{error} It happened with the block of {len(batch.cells)} patches at slide point "
+            f"({x_px}, {y_px})."
+        ) from error
+    values[batch.lost] = np.nan
+    return values
 
 
 def _usual_threads(predictor: AnyPredictor) -> int:
