@@ -312,25 +312,24 @@ class _Everything(nn.Module):
         return torch.stack([-tumour, tumour], dim=1)
 
 
-def test_a_run_looks_at_what_it_predicts_patch_by_patch_and_in_blocks(make_slide):
+@pytest.mark.parametrize("method", ["dense", "patches"])
+def test_a_run_looks_at_what_it_predicts(make_slide, method):
     pixels = np.concatenate([tissue(i / 16, px=1024, seed=i)[0, :64] for i in range(16)])
-    bundled = load_model()
+    model = load_model()
+    if method == "patches":
+        model = made_model(replace(model.spec, patch_px=64), _Everything())
     with open_slide(make_slide(pixels, name="watched", mpp=0.486)) as slide:
-        for model, method in (
-            (bundled, "dense"),
-            (made_model(replace(bundled.spec, patch_px=64), _Everything()), "patches"),
-        ):
-            plan = plan_patches(slide, model.spec)
-            watch = new_watch(model.spec, 0.001, planned=plan.patch_count)
-            *_, last = run(slide, model, plan, device="cpu", watch=watch)
-            assert last.heatmap.method == method
-            assert watch.passed == plan.patch_count
-            assert watch.looked_at >= MIN_LOOKED_AT
-            # Everything is tumour at this threshold, and the share of nuclei was seen to vary.
-            assert "everything_tumour" in kinds(last.findings)
-            nuclei = watch._rows[: watch._kept, 3]
-            assert np.ptp(nuclei) > 0.5
-            assert nuclei.max() <= 1
+        plan = plan_patches(slide, model.spec)
+        watch = new_watch(model.spec, 0.001, planned=plan.patch_count)
+        *_, last = run(slide, model, plan, device="cpu", watch=watch)
+    assert last.heatmap.method == method
+    assert watch.passed == plan.patch_count
+    assert watch.looked_at >= MIN_LOOKED_AT
+    # Everything is tumour at this threshold, and the share of nuclei was seen to vary.
+    assert "everything_tumour" in kinds(last.findings)
+    nuclei = watch._rows[: watch._kept, 3]
+    assert np.ptp(nuclei) > 0.5
+    assert nuclei.max() <= 1
 
 
 # --- the bundled model on what it is for -----------------------------------------------------
