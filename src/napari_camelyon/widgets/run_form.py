@@ -63,7 +63,7 @@ class RunForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._models: dict[str, Path | str | None] = {_BUNDLED: None}
-        self._tumour_classes: dict[str, str] = {}
+        self._tumour_classes: dict[Path | str | None, str] = {}
         self._fields = _fields(tuple(self._models))
         self._leave_out = {kind: QCheckBox(title) for kind, title in _LEAVE_OUT.items()}
         self._build()
@@ -81,9 +81,9 @@ class RunForm(QWidget):
     def request(self) -> PredictRequest:
         """Return what the form says now."""
         fields = self._fields
-        model = fields["model"].value
+        model = self._models[fields["model"].value]
         return PredictRequest(
-            model=self._models[model],
+            model=model,
             tumour_class=self._tumour_classes.get(model),
             stride_um=fields["stride_um"].value or None,
             min_tissue_fraction=fields["min_tissue_percent"].value / 100,
@@ -111,7 +111,7 @@ class RunForm(QWidget):
 
     def set_tumour_class(self, name: str) -> None:
         """Remember which class of the chosen model is tumour, for as long as the window lives."""
-        self._tumour_classes[self._fields["model"].value] = name
+        self._tumour_classes[self._models[self._fields["model"].value]] = name
 
     def say_cost(self, text: str) -> None:
         """Show what the chosen uncertainty costs."""
