@@ -151,12 +151,12 @@ def test_a_stopped_run_goes_on_where_it_stopped(long_run, qtbot):
     assert inference.run_button.text() == "Run"
 
 
-def test_the_next_window_goes_on_where_a_closed_one_was(long_run, _shared_window, qtbot):
+def test_the_next_window_goes_on_where_a_closed_one_was(long_run, open_again, qtbot):
     viewer, inference, node = long_run
     model, slide_path = inference.request().model, node.slide.path
     computed = node.heatmap.computed_cells
     viewer.close()
-    viewer, inference, _ = _shared_window.get()
+    viewer, inference, _ = open_again()
     inference.choose_model(model)
     open_paths(viewer, [slide_path])
     inference.form["stride_um"].value = FINE_UM
