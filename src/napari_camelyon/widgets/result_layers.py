@@ -13,6 +13,7 @@ from napari_camelyon.staging import Lesion
 
 __all__ = [
     "HEATMAP_OPACITY",
+    "heat_colour",
     "heatmap_layer",
     "layer_metadata",
     "lesion_layers",
@@ -56,6 +57,14 @@ def heatmap_layer(heatmap: Heatmap) -> Image:
         metadata=layer_metadata(heatmap.slide_name, "heatmap"),
         **heatmap.grid.layer_placement(heatmap.mpp),
     )
+
+
+def heat_colour(probability: float) -> tuple[int, int, int]:
+    """Return the colour, 0–255, that a heatmap has for a probability over white glass."""
+    red, green, blue, opacity = np.ravel(_TUMOUR_PROBABILITY.map(probability)).tolist()
+    shown = (255 * (1 - opacity + opacity * part) for part in (red, green, blue))
+    r, g, b = (round(value) for value in shown)
+    return r, g, b
 
 
 def show_other_values(layer: Image, heatmap: Heatmap) -> None:
