@@ -36,6 +36,7 @@ class Looking:
         self.path = path
         patient_view(self.viewer).open_slide(path)
         self.hand = Hand(self.viewer, self.viewer.layers[0], qtbot)
+        self.inference.looking_closer.let_go()
         self.closer = LookingCloser(self.viewer, lambda: self.request)
         qtbot.addWidget(self.closer)
 
@@ -61,6 +62,7 @@ def looking(docked, qtbot, tissue_slide):
     looking = Looking(docked, qtbot, tissue_slide(mark_px=256))
     yield looking
     looking.closer.let_go()
+    looking.inference.looking_closer.take_hold()
 
 
 def test_a_key_over_the_slide_shows_the_patch_there(looking):

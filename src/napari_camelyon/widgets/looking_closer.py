@@ -86,6 +86,10 @@ class LookingCloser(QWidget):
         self._told.connect(self._on_told)
         self.button.toggled.connect(self._on_button)
         self._canvas = canvas_widget(napari_viewer)
+        self.take_hold()
+
+    def take_hold(self) -> None:
+        """Answer to the viewer's key and clicks."""
         viewer = self._view.viewer
         viewer.bind_key(KEY, self._on_key, overwrite=True)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
@@ -93,7 +97,7 @@ class LookingCloser(QWidget):
         self._view.shown_changed.connect(self._on_slide_changed)
 
     def let_go(self) -> None:
-        """Close for good: the viewer's keys and clicks are its own again."""
+        """Close: the viewer's keys and clicks are its own again, until `take_hold`."""
         self.close()
         viewer = self._view.viewer
         viewer.mouse_drag_callbacks.remove(self._on_mouse)
