@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -128,6 +129,7 @@ class TestExported:
             (lambda tree: _node(tree).update(target="torch.os.system"), "torch.os.system"),
             (lambda tree: _node(tree).update(target="torch.ops.aten.from_file"), "from_file"),
             (lambda tree: tree.update(expr_str="__import__('os')"), "size"),
+            (lambda tree: _node(tree)["inputs"][0].update(name="a=1), print("), "names something"),
         ],
     )
     def test_what_could_run_code_is_refused_before_torch_sees_it(self, tmp_path, change, message):
@@ -156,6 +158,35 @@ class TestTorchScript:
             with pytest.raises(ModelError, match=f"calls {name}, which reads or writes files"):
                 load_model(said(path))
         assert not (tmp_path / "written").exists()
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "    torch.save(x, 'f')",
+            "    torch . # hidden\n  save \\\n (x)",
+            "    _0 = f('#', torch.save(x))",
+            "    _0 = ops.aten.from_file('f')",
+        ],
+    )
+    def test_no_way_of_writing_hides_an_operator(self, tmp_path, code):
+        path = write_torchscript(brightness(), tmp_path / "m.pt")
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("m/code/__torch__/other.py", code)
+        with pytest.raises(ModelError, match="reads or writes files"):
+            load_model(said(path))
+
+    def test_an_archive_with_two_files_of_one_name_is_refused(self, tmp_path):
+        for path in (
+            write_torchscript(brightness(), tmp_path / "m.pt"),
+            write_exported(brightness(), tmp_path / "m.pt2"),
+        ):
+            with zipfile.ZipFile(path) as archive:
+                name = next(name for name in archive.namelist() if name.endswith("byteorder"))
+            with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+                warnings.simplefilter("ignore")
+                archive.writestr(name, b"little")
+            with pytest.raises(ModelError, match="two files of one name"):
+                load_model(said(path))
 
     def test_a_program_beside_a_specification_needs_no_folder(self, tmp_path):
         network = brightness()

@@ -36,6 +36,7 @@ class Looking:
         self.path = path
         patient_view(self.viewer).open_slide(path)
         self.hand = Hand(self.viewer, self.viewer.layers[0], qtbot)
+        self.inference.looking_closer.let_go()
         self.closer = LookingCloser(self.viewer, lambda: self.request)
         qtbot.addWidget(self.closer)
 
@@ -61,6 +62,7 @@ def looking(docked, qtbot, tissue_slide):
     looking = Looking(docked, qtbot, tissue_slide(mark_px=256))
     yield looking
     looking.closer.let_go()
+    looking.inference.looking_closer.take_hold()
 
 
 def test_a_key_over_the_slide_shows_the_patch_there(looking):
@@ -80,7 +82,7 @@ def test_a_key_over_the_slide_shows_the_patch_there(looking):
     assert [cell.text() for cell in panel.cells] == [">0.99"] * 9
     assert not panel.normalised.isVisible()
     assert "32 × 32 px at 1 µm/px = 32 µm" in panel.details.text()
-    assert not closer.status.isVisible()
+    assert closer.status.text() == ""
     # The frame lies on the slide around the patch, and what was active stays so.
     (frame,) = looking.frame()
     corners = layer_to_slide(frame.data[0])
@@ -223,7 +225,6 @@ def test_what_cannot_be_done_is_said_in_the_panel(looking, tmp_path):
     looking.closer.look_at((-50, 10))
     assert looking.answer() is None
     assert "point at the slide" in looking.closer.status.text()
-    assert looking.closer.status.isVisible()
     assert not looking.closer.panel.isVisible()
     assert looking.frame() == []
     looking.request = PredictRequest(model=tmp_path / "nothing.pt")

@@ -86,6 +86,10 @@ class LookingCloser(QWidget):
         self._told.connect(self._on_told)
         self.button.toggled.connect(self._on_button)
         self._canvas = canvas_widget(napari_viewer)
+        self.take_hold()
+
+    def take_hold(self) -> None:
+        """Answer to the viewer's key and clicks."""
         viewer = self._view.viewer
         viewer.bind_key(KEY, self._on_key, overwrite=True)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
@@ -93,7 +97,7 @@ class LookingCloser(QWidget):
         self._view.shown_changed.connect(self._on_slide_changed)
 
     def let_go(self) -> None:
-        """Close for good: the viewer's keys and clicks are its own again."""
+        """Close: the viewer's keys and clicks are its own again, until `take_hold`."""
         self.close()
         viewer = self._view.viewer
         viewer.mouse_drag_callbacks.remove(self._on_mouse)
@@ -143,8 +147,7 @@ class LookingCloser(QWidget):
             self._say(text)
 
     def _say(self, text: str) -> None:
-        self.status.setText(text)
-        self.status.show()
+        self.status.setText(text)  # its line stays when it is empty, so that nothing jumps
 
     def _on_answer(self, found: Answer) -> None:
         self._working = False
@@ -259,7 +262,7 @@ class LookingCloser(QWidget):
         self.seen = seen
         self.panel.show_patch(seen, spec, question.request.stain.capitalize())
         self.panel.show()
-        self.status.hide()
+        self._say("")
         self._show_frame(question, seen)
 
     def _show_frame(self, question: Question, seen: "PatchView") -> None:
@@ -272,7 +275,11 @@ class LookingCloser(QWidget):
         viewer, mpp = self._view.viewer, question.slide.mpp
         pixel_um = 1.0 if mpp is None else mpp[1]
         width = max(width_px / 50, _FRAME_SCREEN_PX / camera(viewer).zoom / pixel_um)
-        self._remove_frame()
+        if self._frame is not None and self._frame in viewer.layers:
+            # Not a new layer: napari collects all garbage after one that leaves.
+            self._frame.data = [corners]
+            self._frame.edge_width = [width]
+            return
         active = viewer.layers.selection.active
         # A closed path: nothing has to be triangulated.
         self._frame = Shapes(

@@ -24,6 +24,7 @@ __all__ = [
 HEATMAP_OPACITY = 0.75
 _LESION_COLOUR = "#00e5ff"
 _DIAMETER_COLOUR = "#ffffff"
+_PALE_TISSUE = (228, 216, 228)
 
 # Low values are clear, so that the tissue beneath stays readable; NaN is not drawn at all.
 _TUMOUR_PROBABILITY = Colormap(
@@ -60,10 +61,12 @@ def heatmap_layer(heatmap: Heatmap) -> Image:
 
 
 def heat_colour(probability: float) -> tuple[int, int, int]:
-    """Return the colour, 0–255, that a heatmap has for a probability over white glass."""
+    """Return the colour, 0–255, that a heatmap has for a probability over pale tissue."""
     red, green, blue, opacity = np.ravel(_TUMOUR_PROBABILITY.map(probability)).tolist()
-    shown = (255 * (1 - opacity + opacity * part) for part in (red, green, blue))
-    r, g, b = (round(value) for value in shown)
+    r, g, b = (
+        round((1 - opacity) * under + 255 * opacity * over)
+        for under, over in zip(_PALE_TISSUE, (red, green, blue), strict=True)
+    )
     return r, g, b
 
 

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -308,6 +309,7 @@ class StainControls(QWidget):
         self.eosin.setToolTip("Eosin as it was found on this slide")
         self.distance = note()
         self.swatches = QWidget()
+        self.swatches.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         second = QHBoxLayout(self.swatches)
         second.setContentsMargins(0, 0, 0, 0)
         second.addWidget(self.haematoxylin)
