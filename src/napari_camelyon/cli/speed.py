@@ -50,9 +50,7 @@ def prove_int8(
     loaded = load_model(model, tumour_class=tumour_class)
     found = gather_patches(loaded, patches, mpp=mpp)
     source = ", ".join(path.name for path in patches)
-    compared = prove(
-        loaded, found.pixels, found.labels, source=source, progress=lambda text: click.echo(text)
-    )
+    compared = prove(loaded, found.pixels, found.labels, source=source, progress=click.echo)
     click.echo("\n".join(_lines(compared)))
 
 
