@@ -25,7 +25,7 @@ _tumour_class_option = click.option(
     "patches",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     metavar="SLIDE|FOLDER|FILE.npz...",
 )
 @_tumour_class_option
