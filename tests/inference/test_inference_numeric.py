@@ -86,7 +86,7 @@ def test_one_logit_gives_two_columns(tmp_path, patches):
 
 def test_same_batch_same_bits(tmp_path, resnet, patches):
     model = a_model(tmp_path, resnet)
-    predictor = prepare(model, choose_numeric_path(model, device="cpu"))
+    predictor = prepare(model, NumericPath("cpu", "torch", "bf16"))
     first = predictor.submit(patches).result().probabilities
     predictor.submit(patches[::-1].copy()).result()
     np.testing.assert_array_equal(predictor.submit(patches).result().probabilities, first)

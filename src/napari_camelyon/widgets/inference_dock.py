@@ -9,22 +9,26 @@ from typing import Any
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QThreadPool, QTimer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QVBoxLayout, QWidget
 from superqt.utils import WorkerBase, create_worker
 
 from napari_camelyon.cohort import Planned, PredictRequest, predict_slide
-from napari_camelyon.errors import CamelyonError
+from napari_camelyon.errors import CamelyonError, TumourClassError
 from napari_camelyon.files import cache_folder
 from napari_camelyon.inference import RunControl
+from napari_camelyon.models.registry import BUNDLED_NAME, list_models
 from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.finding_box import FindingBox
 from napari_camelyon.widgets.kept_model import KeptModel
+from napari_camelyon.widgets.pace import Pace
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp
 from napari_camelyon.widgets.run_form import RunForm
-from napari_camelyon.widgets.run_panel import RunPanel, duration, facts_text, progress_text
+from napari_camelyon.widgets.run_panel import RunPanel, about, facts_text, progress_text
 from napari_camelyon.widgets.run_worker import SlideRun, carry_out
 from napari_camelyon.widgets.seen import layer_of_slide, seen_box
+from napari_camelyon.widgets.shown_map import ShownMap
 from napari_camelyon.widgets.shrinking import ShrinkingScroll
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
@@ -54,6 +58,7 @@ class InferenceDock(QWidget):
         super().__init__()
         self._view = patient_view(napari_viewer)
         self._kept = KeptModel()
+        self._pace = Pace()
         self._worker: WorkerBase[Any] | None = None
         self._run = SlideRun(RunControl())
         self._running: NodeView | None = None
@@ -156,6 +161,8 @@ class InferenceDock(QWidget):
             self._request,
             control=run.control,
             checkpoint_folder=cache_folder() / "unfinished",
+            load=self._kept.load,
+            prepare=self._kept.prepare,
         )
         # superqt's own: with napari's wrapper around it, an error in the thread makes another
         # one in napari (0.9.2).
@@ -173,7 +180,7 @@ class InferenceDock(QWidget):
         self.form.setEnabled(False)
         self.findings.show_findings(())
         self.panel.set_busy(True)
-        self.panel.show_share(0, 1)
+        self.panel.bar.show_share(0, 1)
         self.panel.say("Loading the model and looking for tissue …", "")
         self._view.node_updated.emit(name)
         worker.start()
@@ -193,13 +200,15 @@ class InferenceDock(QWidget):
         paused = run.control.paused
         if update is None or (update is self._drawn and paused == self._paused_drawn):
             return
+        self._view.show_uncertainty(node)
+        self._pace.keep(self._request, update.patches_per_s)
         if self._drawn is None:
             self._looking.setInterval(_LOOK_MS)
         new, self._drawn, self._paused_drawn = update is not self._drawn, update, paused
         if new:
             self._view.refresh_heatmap(node)
         done, total = update.known + update.done, update.known + update.total
-        self.panel.show_share(done, total)
+        self.panel.bar.show_share(done, total)
         if not run.control.cancelled:
             self.panel.say(progress_text(update, paused=paused), facts_text(planned, update))
         self._show_elsewhere(node, done, total)
@@ -207,9 +216,9 @@ class InferenceDock(QWidget):
     def _say_planned(self, planned: Planned) -> None:
         total = planned.patch_grid.patch_count
         text = f"{total:,} patches" if total else "No tissue found on this slide."
-        expected_s = getattr(planned, "expected_s", None)
-        if total and expected_s:
-            text += f", about {duration(expected_s)}"
+        expected_s = self._pace.seconds(self._request, total)
+        if total and expected_s is not None:
+            text += f", {about(expected_s)}"
         self.panel.say(text, facts_text(planned, None))
 
     def _show_elsewhere(self, node: NodeView, done: int, total: int) -> None:
@@ -256,6 +265,9 @@ class InferenceDock(QWidget):
         self._look()
         node = self._running
         self._waiting = []
+        if isinstance(error, TumourClassError) and error.class_names:
+            self._ask_for_tumour_class(error)
+            return
         if not isinstance(error, CamelyonError):
             # A defect of ours: the log has what is needed to find it.
             _log.error("A run failed.", exc_info=error)
@@ -270,12 +282,31 @@ class InferenceDock(QWidget):
         self.panel.say(str(error), problem=True)
         show_error(str(error))
 
+    def _ask_for_tumour_class(self, error: TumourClassError) -> None:
+        node = self._running
+        name, chosen = QInputDialog.getItem(
+            self,
+            "Which class is tumour?",
+            f"{self.form['model'].value} does not tell which of its classes is tumour.\n"
+            "Everything that follows depends on it.\n\nTumour is:",
+            error.class_names,
+            editable=False,
+        )
+        if node is None:  # the window was closed meanwhile
+            return
+        node.status = "not run"
+        if chosen:
+            self.form.set_tumour_class(name)
+            self._waiting = [node.slide.name]
+
     def _on_finished(self, _nothing: None = None) -> None:
         self._looking.stop()
         node, self._running, self._worker = self._running, None, None
         self.panel.set_busy(False)
         self.form.setEnabled(True)
-        if node is not None and node.status != "failed":
+        if node is not None and node.status == "not run":
+            self.panel.say("")
+        elif node is not None and node.status != "failed":
             self.panel.say(node.status.capitalize() + ".")
         if node is not None and node.status.startswith("done"):
             self._unfinished.pop(node.slide.name, None)
@@ -331,10 +362,25 @@ class InferenceDock(QWidget):
         layout.addWidget(self.findings)
         layout.addWidget(self.panel)
         layout.addLayout(result)
+        self.shown_map = ShownMap(self._view)
+        layout.addWidget(self.shown_map)
         layout.addStretch(1)
         layout.addWidget(disclaimer())
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """List the models that are known by now."""
+        super().showEvent(event)
+        if not self.is_running:
+            self.form.add_models(
+                {
+                    one.name: one.name
+                    for one in list_models()
+                    if one.fetched and not one.problem and one.name != BUNDLED_NAME
+                }
+            )
+
     def _show_what_run_means(self) -> None:
+        self.form.say_cost(self._pace.cost_text(self.request(), self._view.shown_node))
         unfinished = self._unfinished.get(self._view.shown or "")
         goes_on = unfinished is not None and unfinished == self.request()
         self.run_button.setText("Continue" if goes_on else "Run")

@@ -25,20 +25,18 @@ class KeptModel:
         self._prepared_for: tuple[object, ...] = ()
         self._predictor: Predictor | None = None
 
-    def load(
-        self, path_or_name: Path | str | None = None, *, tumour_class: str | None = None
-    ) -> "Model":
+    def load(self, path: Path | str | None = None, *, tumour_class: str | None = None) -> "Model":
         """Return the model, loaded if it is another one than last time or its files changed.
 
         Called in any thread; the predictor of a run is left to it. Raises `ModelError`.
         """
         from napari_camelyon.models import load_model
 
-        asked = (str(path_or_name), tumour_class)
+        asked = (str(path), tumour_class)
         with self._lock:
             if self._model is None or asked != self._asked or _stamp(self._model) != self._stamp:
                 self._model = None  # two large ones need not be in memory at once
-                model = load_model(path_or_name, tumour_class=tumour_class)
+                model = load_model(path, tumour_class=tumour_class)
                 self._asked, self._stamp, self._model = asked, _stamp(model), model
             return self._model
 

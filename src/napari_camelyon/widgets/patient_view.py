@@ -45,6 +45,7 @@ from napari_camelyon.widgets.napari_compat import (
 from napari_camelyon.widgets.result_layers import (
     heatmap_layer,
     lesion_layers,
+    show_other_lesions,
     show_other_values,
 )
 from napari_camelyon.widgets.run_worker import Staged
@@ -54,6 +55,7 @@ from napari_camelyon.widgets.slide_layer import (
     slide_layer,
     stream_slide,
 )
+from napari_camelyon.widgets.uncertainty_layers import UNCERTAINTY_LAYERS, uncertainty_layers
 
 __all__ = ["NodeView", "PatientView", "patient_view"]
 
@@ -292,11 +294,29 @@ class PatientView:
         if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
             self.threshold = heatmap.threshold
             self._restage_all()
-        kinds = ("heatmap", "lesions", "diameters")
-        there = [layer for layer in self._layers_of_node(node) if _meta(layer).get("kind") in kinds]
-        if len(there) == 1 and show_other_values(there[0], heatmap):
-            return  # a run that goes on, or another one over the same grid
-        self._replace_layers(node, kinds, [heatmap_layer(heatmap)])
+        there = self._layers_of_kinds(node, ("heatmap",))
+        if there:
+            show_other_values(there[0], heatmap)
+        else:
+            self._replace_layers(node, (), [heatmap_layer(heatmap)])
+        self._replace_layers(node, ("uncertainty",), [])
+        self._show_lesions(node)
+
+    def show_uncertainty(self, node: NodeView) -> bool:
+        """Put one more of the uncertainties that a heatmap holds into the window, hidden.
+
+        One at a time, for each new layer keeps the window waiting. False when all are there.
+        """
+        if node.heatmap is None:
+            return False
+        there = {_meta(layer)["map"] for layer in self._layers_of_kinds(node, ("uncertainty",))}
+        if there >= UNCERTAINTY_LAYERS.keys() & node.heatmap.maps.keys():
+            return False
+        fresh = [
+            layer for layer in uncertainty_layers(node.heatmap) if _meta(layer)["map"] not in there
+        ]
+        self._replace_layers(node, (), fresh[:1])
+        return True
 
     def show_results(self, name: str, folder: Path | str) -> None:
         """Put results that were kept in a folder in the place of a slide's results.
@@ -323,6 +343,8 @@ class PatientView:
                 f"pixel size of {slide.name} {here}. Set it to that value, or run the model again."
             )
         self.begin_heatmap(node, patch_grid, heatmap)
+        while self.show_uncertainty(node):
+            pass
         share = heatmap.computed_share
         if share is None:
             node.status = "kept results"
@@ -357,9 +379,9 @@ class PatientView:
         else:
             node.lesions = find_lesions(node.heatmap)
             node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
-        self._replace_layers(
-            node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
-        )
+        if not node.lesions:
+            self._replace_layers(node, ("lesions", "diameters"), [])
+        self._show_lesions(node)
         self.node_updated.emit(node.slide.name)
 
     def set_threshold(self, threshold: float) -> None:
@@ -444,12 +466,28 @@ class PatientView:
 
     # -- layers ---------------------------------------------------------------------------------
 
-    def _layers_of_node(self, node: NodeView) -> list[Layer]:
+    def _layers_of_kinds(self, node: NodeView, kinds: Sequence[str]) -> list[Layer]:
         shown = self.shown == node.slide.name
-        return _layers_of(self.viewer, node.slide.name) if shown else node.put_away
+        layers = _layers_of(self.viewer, node.slide.name) if shown else node.put_away
+        return [layer for layer in layers if _meta(layer).get("kind") in kinds]
+
+    def _show_lesions(self, node: NodeView) -> None:
+        """Draw a node's lesions, in the layers that are there, if they are."""
+        heatmap = node.heatmap
+        if heatmap is None:
+            return
+        there = self._layers_of_kinds(node, ("lesions", "diameters"))
+        if len(there) == 2:
+            there.sort(key=lambda layer: _meta(layer)["kind"], reverse=True)
+            show_other_lesions(there, heatmap, node.lesions)
+        else:
+            fresh = lesion_layers(heatmap, node.lesions)
+            self._replace_layers(node, ("lesions", "diameters"), fresh)
 
     def _replace_layers(self, node: NodeView, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
-        old = [layer for layer in self._layers_of_node(node) if _meta(layer).get("kind") in kinds]
+        old = self._layers_of_kinds(node, kinds)
+        if not old and not fresh:
+            return
         with self._arranging_layers(some_leave=bool(old)):
             if self.shown == node.slide.name:
                 for layer in old:
@@ -578,6 +616,7 @@ def _raise_annotations(viewer: Viewer) -> None:
     order = {
         "slide": 0,
         "heatmap": 1,
+        "uncertainty": 1,
         "lesions": 2,
         "diameters": 3,
         "annotation": 4,

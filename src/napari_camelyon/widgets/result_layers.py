@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Shapes
 from napari.utils.colormaps import Colormap, ensure_colormap
 
 from napari_camelyon.geometry import slide_to_layer, world_placement
@@ -16,6 +16,7 @@ __all__ = [
     "heatmap_layer",
     "layer_metadata",
     "lesion_layers",
+    "show_other_lesions",
     "show_other_values",
 ]
 
@@ -57,24 +58,19 @@ def heatmap_layer(heatmap: Heatmap) -> Image:
     )
 
 
-def show_other_values(layer: Layer, heatmap: Heatmap) -> bool:
-    """Let a layer of `heatmap_layer` show another heatmap of the same grid; False if it cannot.
+def show_other_values(layer: Image, heatmap: Heatmap) -> None:
+    """Let a layer of `heatmap_layer` show another heatmap of the same slide.
 
-    A new layer would lose what a person has set, and take the window a tenth of a second.
+    A new layer would lose what a person has set, and keep the window waiting: napari collects all
+    garbage after a layer leaves, which takes a third of a second.
     """
     place = heatmap.grid.layer_placement(heatmap.mpp)
-    same = (
-        layer.metadata["napari_camelyon"]["kind"] == "heatmap"
-        and layer.data.shape == heatmap.values.shape
-        and np.allclose(layer.scale, place["scale"])
-        and np.allclose(layer.translate, place["translate"])
-    )
-    if same:
-        layer.data = heatmap.values
-    return bool(same)
+    layer.scale, layer.translate = place["scale"], place["translate"]
+    layer.data = heatmap.values
+    layer.metadata = layer_metadata(heatmap.slide_name, "heatmap")
 
 
-def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
+def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Shapes]:
     """Return the layers of lesion outlines and of their greatest diameters, largest first.
 
     Outlines are closed paths: nothing has to be triangulated, so none can fail to be drawn.
@@ -82,41 +78,62 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
     if not lesions:
         return []
     placement = world_placement(heatmap.mpp)
-    pixel_um = heatmap.mpp[1]
     width = _line_width_px(heatmap)
-    outlines = [
-        slide_to_layer(np.vstack([ring, ring[:1]])) for lesion in lesions for ring in _rings(lesion)
-    ]
     outline_layer = Shapes(
-        outlines,
-        shape_type="path",
+        ndim=2,
         name="lesions",
-        edge_color=_LESION_COLOUR,
-        edge_width=width,
-        face_color="transparent",
         metadata=layer_metadata(heatmap.slide_name, "lesions"),
         **placement,
     )
-    outline_layer.mode = "pan_zoom"
-    diameters = Shapes(
-        [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
-        shape_type="line",
+    diameter_layer = Shapes(
+        ndim=2,
         name="greatest diameters",
-        edge_color=_DIAMETER_COLOUR,
-        edge_width=width,
-        features={"diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in lesions]},
+        features={"diameter": np.empty(0, dtype=object)},
         text={
             "string": "{diameter}",
             "size": 14,
             "color": _DIAMETER_COLOUR,
             "anchor": "center",
-            "translation": (-2 * width * pixel_um, 0),
+            "translation": (-2 * width * heatmap.mpp[1], 0),
         },
         metadata=layer_metadata(heatmap.slide_name, "diameters"),
         **placement,
     )
-    diameters.mode = "pan_zoom"
-    return [outline_layer, diameters]
+    show_other_lesions([outline_layer, diameter_layer], heatmap, lesions)
+    for layer in (outline_layer, diameter_layer):
+        layer.mode = "pan_zoom"
+    return [outline_layer, diameter_layer]
+
+
+def show_other_lesions(
+    layers: Sequence[Shapes], heatmap: Heatmap, lesions: Sequence[Lesion]
+) -> None:
+    """Let the layers of `lesion_layers` show other lesions of the same slide, or none."""
+    outline_layer, diameter_layer = layers
+    width = _line_width_px(heatmap)
+    for layer in layers:
+        layer.selected_data = set(range(layer.nshapes))
+        layer.remove_selected()
+    if not lesions:
+        return
+    outline_layer.add_paths(
+        [
+            slide_to_layer(np.vstack([ring, ring[:1]]))
+            for lesion in lesions
+            for ring in _rings(lesion)
+        ],
+        edge_color=_LESION_COLOUR,
+        edge_width=width,
+        face_color="transparent",
+    )
+    diameter_layer.add_lines(
+        [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
+        edge_color=_DIAMETER_COLOUR,
+        edge_width=width,
+    )
+    diameter_layer.features = {"diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in lesions]}
+    for layer in layers:
+        layer.selected_data = set()
 
 
 def _rings(lesion: Lesion) -> list[np.ndarray]:

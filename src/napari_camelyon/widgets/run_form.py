@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from magicgui.widgets import ComboBox, FloatSpinBox, SpinBox
 from qtpy.QtCore import Qt
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_camelyon.cohort import PredictRequest
+from napari_camelyon.models.registry import BUNDLED_NAME
 from napari_camelyon.widgets.style import note
 
 __all__ = ["RunForm"]
@@ -36,7 +37,11 @@ _ENGINES = {
     "ONNX Runtime": "onnxruntime",
 }
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-_STAINS = {"as it is": "none", "Macenko": "macenko", "Reinhard": "reinhard"}
+_STAINS: dict[str, Literal["none", "macenko", "reinhard"]] = {
+    "as it is": "none",
+    "Macenko": "macenko",
+    "Reinhard": "reinhard",
+}
 _UNCERTAINTIES = {
     "none": "none",
     "8 symmetries": "tta",
@@ -216,7 +221,7 @@ class RunForm(QWidget):
         self._members.clear()
         for name, model in others.items():
             item = QListWidgetItem(name, self._members)
-            checked = str(model or "") in chosen
+            checked = str(model or BUNDLED_NAME) in chosen
             item.setCheckState(Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
         self._members.blockSignals(False)
 
@@ -225,7 +230,7 @@ class RunForm(QWidget):
             return ()
         items = [self._members.item(row) for row in range(self._members.count())]
         names = [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
-        return tuple(str(self._models[name] or "") for name in names)
+        return tuple(str(self._models[name] or BUNDLED_NAME) for name in names)
 
     def _ask_for_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load model", "", _MODEL_FILES)
