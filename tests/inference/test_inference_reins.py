@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -322,7 +322,7 @@ def test_a_watch_sees_every_batch_and_its_findings_are_handed_out(slide, model, 
 class DenseByHand(ByHand):
     """Has a dense form, which says of each cell the mean grey of its patch in the picture."""
 
-    dense = True
+    dense = SimpleNamespace(margin_px=16)
 
     def __init__(self, most_px=10**9, **options):
         super().__init__(**options)
@@ -342,24 +342,22 @@ class DenseByHand(ByHand):
 def test_a_dense_predictor_is_asked_for_blocks_and_for_smaller_ones_where_it_has_no_room(
     slide, model, plan, expected
 ):
-    dense = replace(model, dense_stride_px=8, dense_margin_px=16)
-    assert run_method(dense, plan.grid, DenseByHand()) == "dense"
-    assert run_method(dense, plan.grid, ByHand()) == "patches"
+    assert run_method(model, plan.grid, DenseByHand()) == "dense"
+    assert run_method(model, plan.grid, ByHand()) == "patches"
     for most_px in (10**9, 200 * 200, 100 * 100):
         predictor = DenseByHand(most_px)
-        update = list(run(slide, dense, plan, predictor=predictor))[-1]
+        update = list(run(slide, model, plan, predictor=predictor))[-1]
         assert update.heatmap.method == "dense"
         assert not predictor.sizes
         np.testing.assert_allclose(update.heatmap.values, expected, atol=1e-6)
     assert len(predictor.pictures) > 64
     with pytest.raises(OutOfMemoryError):
-        list(run(slide, dense, plan, predictor=DenseByHand(32 * 32)))
+        list(run(slide, model, plan, predictor=DenseByHand(32 * 32)))
 
 
 def test_a_block_that_fails_is_told_where(slide, model, plan):
     def fail(picture):
         raise ModelError("The model returned values that are no numbers.")
 
-    dense = replace(model, dense_stride_px=8, dense_margin_px=16)
     with pytest.raises(ModelError, match=r"block of \d+ patches at slide point \(0, 0\)"):
-        list(run(slide, dense, plan, predictor=DenseByHand(before=fail)))
+        list(run(slide, model, plan, predictor=DenseByHand(before=fail)))

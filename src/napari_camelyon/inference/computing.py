@@ -41,18 +41,27 @@ class AnyPredictor(Protocol):
         """Free what it holds."""
 
 
+class _Dense(Protocol):
+    @property
+    def margin_px(self) -> int: ...
+
+
 class DensePredictor(AnyPredictor, Protocol):
     """One that also predicts whole blocks at once."""
+
+    @property
+    def dense(self) -> _Dense:
+        """Its dense form, with the margin that it sees around a block."""
 
     def predict_block(
         self, picture: Patches, grid: Grid, cells: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return the value of each cell of a picture with the model's margin."""
+        """Return the value of each cell of a picture that has this margin."""
 
 
 def is_dense(predictor: AnyPredictor) -> TypeGuard[DensePredictor]:
-    """Tell whether a predictor predicts whole blocks; its ``dense``, if it has one, says so."""
-    return bool(getattr(predictor, "dense", False))
+    """Tell whether a predictor predicts whole blocks: whether it has a form for that."""
+    return getattr(predictor, "dense", None) is not None
 
 
 @dataclass(slots=True)

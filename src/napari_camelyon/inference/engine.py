@@ -119,11 +119,11 @@ def run_method(
 ) -> HeatmapMethod:
     """Return whether `run` predicts patch by patch or whole blocks at once, given the same.
 
-    Densely where the network is fully convolutional, its outputs fit the grid, no patch is left
-    out by rules, and the predictor, if one is given, has a dense form (``dense`` is true).
+    Never densely where rules leave patches out. Else with a predictor if it has a dense form;
+    without one if the network is fully convolutional and its outputs fit the grid.
     """
-    may_be = rules is None and (predictor is None or is_dense(predictor))
-    return "dense" if may_be and can_run_dense(model, grid) else "patches"
+    dense = can_run_dense(model, grid) if predictor is None else is_dense(predictor)
+    return "dense" if dense and rules is None else "patches"
 
 
 def run(
@@ -214,7 +214,7 @@ def run(
     known, others = _take_known(heatmap, patch_grid, checkpoint)
     owned = None
     if predictor is None:
-        path = choose_numeric_path(model, device=device, precision="fp32")
+        path = choose_numeric_path(model, device=device, engine="torch", precision="fp32")
         predictor = owned = prepare(model, path, batch_size=batch_size)
     computing = Computing(predictor, batch_size or predictor.batch_size)
     plan = plan_units(
@@ -230,7 +230,7 @@ def run(
         yield progress.update(known, computing.at_once)
     needed = batches_with(plan, unknown)
     waiting = wait_for(plan, needed)
-    margin_px = model.dense_margin_px if dense else None
+    margin_px = _dense_margin_px(model, predictor) if dense else None
     reader = Reader(slide, plan, needed, model.spec.patch_px, rules, margin_px)
     predict_densely = _dense(model, grid, predictor) if dense else None
     reading = ReadAhead(reader, waiting, read_threads or _usual_threads(predictor))
@@ -343,7 +343,9 @@ def _look_at(job: _Job, batch: ReadBatch, values: Values) -> None:
     spec, grid = job.model.spec, job.grid
     corners = grid.corners(batch.cells)
     scale = spec.patch_px / np.array([grid.patch_width_px, grid.patch_height_px])
-    places = (corners - corners.min(axis=0)) * scale + job.model.dense_margin_px
+    places = (corners - corners.min(axis=0)) * scale + _dense_margin_px(
+        job.model, job.computing.predictor
+    )
     watch_picture(watch, batch.pixels, np.rint(places).astype(np.int64), spec.patch_px, values)
 
 
@@ -468,6 +470,10 @@ def _dense(model: Model, grid: Grid, predictor: AnyPredictor) -> Callable[[Patch
     target = torch.device(predictor.path.device)
     module = model.module.to(target).to(memory_format=torch.channels_last)
     return lambda picture, cells: predict_block(model, module, picture, grid, cells, target)
+
+
+def _dense_margin_px(model: Model, predictor: AnyPredictor) -> int:
+    return predictor.dense.margin_px if is_dense(predictor) else model.dense_margin_px
 
 
 def _predict_block(job: _Job, batch: ReadBatch) -> Values:
