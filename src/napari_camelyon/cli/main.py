@@ -10,6 +10,7 @@ import click
 from napari_camelyon import __version__
 from napari_camelyon.cli import annotations
 from napari_camelyon.cli.compare import compare
+from napari_camelyon.cli.models import models
 from napari_camelyon.cli.options import mpp_option, plausible_pair
 from napari_camelyon.cli.predicting import predict
 from napari_camelyon.cli.text import DISCLAIMER, aligned, alignment_lines, pixel_size, slide_lines
@@ -124,6 +125,7 @@ def mpp_(slide: Path, given: tuple[float, float] | None, by: str | None, forget:
 
 
 main.add_command(compare)
+main.add_command(models)
 
 
 main.add_command(predict)

@@ -193,7 +193,7 @@ def predict_slide(
                 model,
                 way.path,
                 batch_size=request.batch_size,
-                stain=stain,  # type: ignore[arg-type]
+                stain=stain,
             )
             batch_size = request.batch_size or predictor.batch_size
             if prepare is None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         watch_batch,
         watch_picture,
     )
+    from napari_camelyon.inference.looking import PatchView, grid_around, look_closer
     from napari_camelyon.inference.numeric import (
         NumericPath,
         OutOfMemoryError,
@@ -57,6 +58,7 @@ __all__ = [
     "Interrupted",
     "NumericPath",
     "OutOfMemoryError",
+    "PatchView",
     "Pending",
     "Predicted",
     "Predictor",
@@ -71,6 +73,8 @@ __all__ = [
     "find_interrupted",
     "findings",
     "forget_checkpoints",
+    "grid_around",
+    "look_closer",
     "look_first",
     "new_heatmap",
     "new_watch",
@@ -93,6 +97,7 @@ _MODULE_OF = {
     "Interrupted": "checkpoint",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
+    "PatchView": "looking",
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
@@ -106,6 +111,8 @@ _MODULE_OF = {
     "find_interrupted": "checkpoint",
     "findings": "guards",
     "forget_checkpoints": "checkpoint",
+    "grid_around": "looking",
+    "look_closer": "looking",
     "look_first": "guards",
     "new_heatmap": "engine",
     "new_watch": "guards",

@@ -18,6 +18,7 @@ from napari_camelyon.errors import ModelError
 from napari_camelyon.files import atomic_folder, cache_folder
 from napari_camelyon.inference.torch_engine import Engine
 from napari_camelyon.models import Model
+from napari_camelyon.models.wrappers import FixedBatch, LogProbabilities
 
 if TYPE_CHECKING:
     import openvino
@@ -216,6 +217,7 @@ def _converted_folder(model: Model) -> Path:
 def _convert(model: Model) -> "openvino.Model":
     import openvino
 
+    _refuse_wrapped(model)
     px = model.spec.patch_px
     with explained_by_openvino(model), warnings.catch_warnings():
         # It traces with torch.jit, which torch wants to be rid of.
@@ -231,6 +233,22 @@ def _convert(model: Model) -> "openvino.Model":
             "outputs; OpenVINO is used for one of each. Choose the engine torch."
         )
     return program
+
+
+def _refuse_wrapped(model: Model) -> None:
+    """Refuse a program that needs something around it which OpenVINO would not see."""
+    layers = tuple(map(type, model.module.modules()))
+    if model.kind == "onnx" and LogProbabilities in layers:
+        # The file is converted as it is, without what turns its outputs into logits.
+        raise ModelError(
+            f"The outputs of {model.path} are probabilities, which OpenVINO would take for logits. "
+            "Choose the engine torch."
+        )
+    if model.kind == "exported" and FixedBatch in layers:
+        raise ModelError(
+            f"{model.path} was exported for one number of patches, which OpenVINO does not take. "
+            "Export it for any number, or choose the engine torch."
+        )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Fetching models from the Hugging Face Hub, once, through its own client and its own cache."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,9 @@ def hub_name(text: str) -> tuple[str, str | None] | None:
 
 def cached_weights(repository: str, revision: str | None) -> Path | None:
     """Return where the hub's cache keeps a model already; None: nowhere. Never uses the network."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
+    if _cached(repository, (CONFIG,), revision) is None:
         return None
-    config = try_to_load_from_cache(repository, CONFIG, revision=revision)
-    if not isinstance(config, str):
-        return None
-    paths = (Path(config).parent / name for name in WEIGHTS)
-    return next((path for path in paths if path.exists()), None)
+    return _cached(repository, WEIGHTS, revision)
 
 
 def fetch(repository: str, revision: str | None) -> Fetched:
@@ -101,7 +96,7 @@ def fetch(repository: str, revision: str | None) -> Fetched:
     commit = config.parent.name
     scripted = is_wsinfer_config(config)
     wanted = [name for name in WEIGHTS if scripted or name != "torchscript_model.pt"]
-    weights = next(
+    weights = _cached(repository, wanted, commit) or next(
         (path for name in wanted if (path := _fetch(client, repository, name, commit))), None
     )
     if weights is None:
@@ -109,9 +104,8 @@ def fetch(repository: str, revision: str | None) -> Fetched:
             f"The repository {repository} holds none of {', '.join(wanted)}, so it has no weights "
             "that can be loaded here."
         )
-    card = _fetch(client, repository, CARD, commit)
-    others = (config, card, _fetch(client, repository, SPEC, commit))
-    files = (weights, *(path for path in others if path is not None))
+    card, spec = (_fetch(client, repository, name, commit, needed=False) for name in (CARD, SPEC))
+    files = (config, weights, *(path for path in (card, spec) if path is not None))
     return Fetched(weights, files, commit, card_licence(card) if card else None)
 
 
@@ -126,13 +120,33 @@ def _client(repository: str) -> Any:
     return huggingface_hub
 
 
-def _fetch(client: Any, repository: str, name: str, revision: str | None) -> Path | None:
-    """Return the file, from the cache or the hub; None where the repository has no such file."""
+def _cached(repository: str, names: Sequence[str], revision: str | None) -> Path | None:
+    """Return the first of these files that the hub's cache holds."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    for name in names:
+        path = try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def _fetch(
+    client: Any, repository: str, name: str, revision: str | None, *, needed: bool = True
+) -> Path | None:
+    """Return the file, from the cache or the hub.
+
+    None where the repository has no such file, or where it is not needed and out of reach.
+    """
     from huggingface_hub import errors
 
     try:
         return Path(client.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError as error:
+        if not needed:
+            return None
         raise ModelError(
             f"{repository} is not on this computer, and the Hugging Face Hub cannot be reached. "
             "Connect to the network once, or copy its folder here and add that: napari-camelyon "

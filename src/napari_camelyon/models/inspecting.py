@@ -12,6 +12,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,10 @@ from napari_camelyon.errors import ModelError
 
 __all__ = ["check_exported", "check_torchscript", "is_torchscript"]
 
-_COMMENT = re.compile(r"#[^\n]*")
+_SPACE = r"(?:\s|\\|#[^\n]*\n)*"
+"""What may stand between two words: blanks, continued lines, comments."""
 # aten::save writes any file, aten::from_file maps (and can create) one.
-_FILE_OPERATOR = re.compile(r"\.\s*(save|load|from_file)\s*\(")
+_FILE_OPERATOR = re.compile(rf"\.{_SPACE}(save|load|from_file){_SPACE}\(")
 
 _MEMBERS = re.compile(
     r"models/model\.json"
@@ -42,6 +44,7 @@ _TARGET = re.compile(
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|getitem|eq|ne|lt|le|gt|ge|and_|or_)"
     r"|torch\.sym_(int|float|max|min|sqrt|not)"
 )
+_PLAIN_NAME = re.compile(r"[\w.]*")
 _EXPRESSIONS = (
     ast.Expression, ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop,
     ast.boolop, ast.cmpop, ast.expr_context, ast.Name, ast.Constant, ast.Call, ast.keyword,
@@ -74,17 +77,20 @@ def check_torchscript(path: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
             codes = [
                 archive.read(name).decode("utf-8")
-                for name in archive.namelist()
+                for name in names
                 if "/code/" in name and name.endswith(".py")
             ]
     except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ModelError(
             f"{path} is no readable TorchScript program ({error}). Download the model again."
         ) from error
+    if len(set(names)) < len(names):
+        raise ModelError(f"{path} holds two files of one name; it is not loaded.")
     for code in codes:
-        if found := _FILE_OPERATOR.search(_COMMENT.sub("", code)):
+        if found := _FILE_OPERATOR.search(code):
             raise ModelError(
                 f"The TorchScript program {path} calls {found[1]}, which reads or writes files. "
                 "No model needs that; it is not loaded."
@@ -114,8 +120,12 @@ def check_exported(path: Path) -> None:
 
 
 def _problems(archive: zipfile.ZipFile) -> Iterator[str]:
-    flat = "serialized_exported_program.json" in archive.namelist()
-    for member in archive.namelist():
+    members = archive.namelist()
+    if len(set(members)) < len(members):
+        # Which of them torch would take, only torch knows.
+        yield "holds two files of one name"
+    flat = "serialized_exported_program.json" in members
+    for member in members:
         name = member if flat else member.partition("/")[2]
         if not _MEMBERS.fullmatch(name):
             yield f"holds {name!r}"
@@ -131,7 +141,9 @@ def _pickle_problems(content: bytes, name: str) -> Iterator[str]:
     if not content:
         return
     try:
-        torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual protocols; what fails is told below
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError):
         yield f"holds in {name} other things than tensors"
 
@@ -149,6 +161,10 @@ def _graph_problems(tree: Any) -> Iterator[str]:
         if key in {"target", "as_operator"} and isinstance(value, str):
             if not _TARGET.fullmatch(value):
                 yield f"calls {value!r}"
+        elif key == "name" or key.endswith("_name"):
+            # Names become words of the code that torch makes of the graph.
+            if isinstance(value, str) and not _PLAIN_NAME.fullmatch(value):
+                yield f"names something {value!r}"
         elif key == "expr_str" and not _is_arithmetic(value):
             yield f"has the size {value!r}"
         elif key == "guards_code":

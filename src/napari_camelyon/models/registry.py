@@ -220,6 +220,8 @@ def add_model(
     text = str(source)
     known = None if Path(source).exists() else _known(text)
     repository = (known.repository, None) if known else hub_name(text)
+    if repository is None and not Path(source).exists():
+        raise _unknown(text)
     name = name or _default_name(Path(source), known, repository)
     _refuse_name(name)
     taken = _from_hub(*repository) if repository else _from_disk(Path(source))
@@ -317,7 +319,8 @@ def _listed_bundled() -> ListedModel:
         BUNDLED_NAME,
         fetched=True,
         spec=spec,
-        licence=spec.licence,
+        # The package's own, of which it is a part.
+        licence=spec.licence or "BSD-3-Clause",
         source=spec.source or "napari-camelyon",
         sha256=sha256,
         description=spec.description,

@@ -47,7 +47,7 @@ def read_timm_spec(
     try:
         architecture = str(config["architecture"])
         channels, height, width = weights["input_size"]
-        outputs = int(config.get("num_classes", weights["num_classes"]))
+        outputs = int(config["num_classes"] if "num_classes" in config else weights["num_classes"])
         mean, std = tuple(map(float, weights["mean"])), tuple(map(float, weights["std"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(

@@ -21,6 +21,7 @@ from napari_camelyon.models.registry import BUNDLED_NAME, list_models
 from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.finding_box import FindingBox
 from napari_camelyon.widgets.kept_model import KeptModel
+from napari_camelyon.widgets.looking_closer import LookingCloser
 from napari_camelyon.widgets.pace import Pace
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp
@@ -30,6 +31,7 @@ from napari_camelyon.widgets.run_worker import SlideRun, carry_out
 from napari_camelyon.widgets.seen import layer_of_slide, seen_box
 from napari_camelyon.widgets.shown_map import ShownMap
 from napari_camelyon.widgets.shrinking import ShrinkingScroll
+from napari_camelyon.widgets.stain_preview import StainControls
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
     CLASS_TITLES,
@@ -214,6 +216,7 @@ class InferenceDock(QWidget):
         self._show_elsewhere(node, done, total)
 
     def _say_planned(self, planned: Planned) -> None:
+        self.stain.set_model_stain(planned.model.spec.stain)
         total = planned.patch_grid.patch_count
         text = f"{total:,} patches" if total else "No tissue found on this slide."
         expected_s = self._pace.seconds(self._request, total)
@@ -333,7 +336,9 @@ class InferenceDock(QWidget):
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.details = note()
-        self.form = RunForm()
+        self.stain = StainControls(self._view.viewer)
+        self.form = RunForm(self.stain)
+        self.looking_closer = LookingCloser(self._view.viewer, self.request, self._kept.load)
         self.findings = FindingBox()
         self.panel = RunPanel()
         self.panel.run_button.clicked.connect(self.run_shown)
@@ -364,6 +369,7 @@ class InferenceDock(QWidget):
         layout.addLayout(result)
         self.shown_map = ShownMap(self._view)
         layout.addWidget(self.shown_map)
+        layout.addWidget(self.looking_closer.button)
         layout.addStretch(1)
         layout.addWidget(disclaimer())
 

@@ -65,7 +65,7 @@ class KeptModel:
             model,
             path,
             batch_size=batch_size,
-            stain=stain,  # type: ignore[arg-type]
+            stain=stain,
         )
         self._prepared_for = wanted
         return self._predictor

@@ -498,6 +498,13 @@ class PatientView:
                 node.put_away = [layer for layer in node.put_away if layer not in old]
                 node.put_away.extend(fresh)
 
+    def take_away(self, layer: Layer) -> None:
+        """Remove a layer for good, also if it was put away with its slide; it may be gone."""
+        for node in self.nodes.values():
+            node.put_away = [one for one in node.put_away if one is not layer]
+        if layer in self.viewer.layers:
+            self.viewer.layers.remove(layer)
+
     def save_annotations(self, path: Path | str) -> None:
         """Write the annotations of the shown slide; what nobody edited keeps every byte.
 
@@ -615,6 +622,7 @@ def _raise_annotations(viewer: Viewer) -> None:
     """Keep the order slide, heatmap, lesions, annotations from bottom to top."""
     order = {
         "slide": 0,
+        "stain preview": 0.5,
         "heatmap": 1,
         "uncertainty": 1,
         "lesions": 2,

@@ -13,6 +13,7 @@ from napari_camelyon.staging import Lesion
 
 __all__ = [
     "HEATMAP_OPACITY",
+    "heat_colour",
     "heatmap_layer",
     "layer_metadata",
     "lesion_layers",
@@ -23,6 +24,7 @@ __all__ = [
 HEATMAP_OPACITY = 0.75
 _LESION_COLOUR = "#00e5ff"
 _DIAMETER_COLOUR = "#ffffff"
+_PALE_TISSUE = (228, 216, 228)
 
 # Low values are clear, so that the tissue beneath stays readable; NaN is not drawn at all.
 _TUMOUR_PROBABILITY = Colormap(
@@ -56,6 +58,16 @@ def heatmap_layer(heatmap: Heatmap) -> Image:
         metadata=layer_metadata(heatmap.slide_name, "heatmap"),
         **heatmap.grid.layer_placement(heatmap.mpp),
     )
+
+
+def heat_colour(probability: float) -> tuple[int, int, int]:
+    """Return the colour, 0–255, that a heatmap has for a probability over pale tissue."""
+    red, green, blue, opacity = np.ravel(_TUMOUR_PROBABILITY.map(probability)).tolist()
+    r, g, b = (
+        round((1 - opacity) * under + 255 * opacity * over)
+        for under, over in zip(_PALE_TISSUE, (red, green, blue), strict=True)
+    )
+    return r, g, b
 
 
 def show_other_values(layer: Image, heatmap: Heatmap) -> None:

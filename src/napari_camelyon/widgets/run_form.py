@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from magicgui.widgets import ComboBox, FloatSpinBox, SpinBox
 from qtpy.QtCore import Qt
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.models.registry import BUNDLED_NAME
+from napari_camelyon.widgets.stain_preview import StainControls
 from napari_camelyon.widgets.style import note
 
 __all__ = ["RunForm"]
@@ -37,11 +38,7 @@ _ENGINES = {
     "ONNX Runtime": "onnxruntime",
 }
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-_STAINS: dict[str, Literal["none", "macenko", "reinhard"]] = {
-    "as it is": "none",
-    "Macenko": "macenko",
-    "Reinhard": "reinhard",
-}
+StainChoice = Literal["none", "macenko", "reinhard"]
 _UNCERTAINTIES = {
     "none": "none",
     "8 symmetries": "tta",
@@ -60,10 +57,11 @@ class RunForm(QWidget):
 
     changed = QtSignal()
 
-    def __init__(self) -> None:
+    def __init__(self, stain: StainControls) -> None:
         super().__init__()
+        self.stain = stain
         self._models: dict[str, Path | str | None] = {_BUNDLED: None}
-        self._tumour_classes: dict[str, str] = {}
+        self._tumour_classes: dict[Path | str | None, str] = {}
         self._fields = _fields(tuple(self._models))
         self._leave_out = {kind: QCheckBox(title) for kind, title in _LEAVE_OUT.items()}
         self._build()
@@ -72,6 +70,7 @@ class RunForm(QWidget):
         for box in self._leave_out.values():
             box.toggled.connect(self._on_changed)
         self._members.itemChanged.connect(self._on_changed)
+        stain.changed.connect(self._on_changed)
         self._on_changed()
 
     def __getitem__(self, name: str) -> Any:
@@ -81,16 +80,16 @@ class RunForm(QWidget):
     def request(self) -> PredictRequest:
         """Return what the form says now."""
         fields = self._fields
-        model = fields["model"].value
+        model = self._models[fields["model"].value]
         return PredictRequest(
-            model=self._models[model],
+            model=model,
             tumour_class=self._tumour_classes.get(model),
             stride_um=fields["stride_um"].value or None,
             min_tissue_fraction=fields["min_tissue_percent"].value / 100,
             device=fields["device"].value,
             engine=_ENGINES[fields["engine"].value],
             precision=fields["precision"].value,
-            stain=_STAINS[fields["stain"].value],
+            stain=cast("StainChoice", self.stain.value()),
             leave_out=tuple(kind for kind, box in self._leave_out.items() if box.isChecked()),
             uncertainty=_UNCERTAINTIES[fields["uncertainty"].value],
             samples=fields["samples"].value,
@@ -111,7 +110,7 @@ class RunForm(QWidget):
 
     def set_tumour_class(self, name: str) -> None:
         """Remember which class of the chosen model is tumour, for as long as the window lives."""
-        self._tumour_classes[self._fields["model"].value] = name
+        self._tumour_classes[self._models[self._fields["model"].value]] = name
 
     def say_cost(self, text: str) -> None:
         """Show what the chosen uncertainty costs."""
@@ -161,7 +160,8 @@ class RunForm(QWidget):
         self._add("stride_um", "min_tissue_percent")
         rows.addRow(self.more_button)
         self._first_of_more = rows.rowCount()
-        self._add("device", "engine", "precision", "stain")
+        self._add("device", "engine", "precision")
+        rows.addRow("Stain", self.stain)
         rows.addRow("Leave out", left_out)
         self._add("uncertainty", "samples")
         rows.addRow("With", self._members)
@@ -199,12 +199,14 @@ class RunForm(QWidget):
 
     def _more_text(self) -> str:
         """Return the button's text: what was chosen below it must be seen when it is folded."""
-        names = ("device", "engine", "precision", "stain", "uncertainty")
+        names = ("device", "engine", "precision", "uncertainty")
         unusual = [
             self._fields[name].value
             for name in names
             if self._fields[name].value != self._fields[name].choices[0]
         ]
+        if self.stain.value() != "none":
+            unusual.append(self.stain.choice.currentText())
         left_out = [box.text() for box in self._leave_out.values() if box.isChecked()]
         if left_out:
             unusual.append(f"without {', '.join(left_out)}")
@@ -276,11 +278,6 @@ def _fields(models: tuple[str, ...]) -> dict[str, Any]:
             label="Precision",
             tooltip="int8 is offered only for models on which it was proven "
             "(napari-camelyon models prove).",
-        ),
-        "stain": ComboBox(
-            choices=tuple(_STAINS),
-            label="Stain",
-            tooltip="Brings the stain of the slide to the one that the model knew.",
         ),
         "uncertainty": ComboBox(
             choices=tuple(_UNCERTAINTIES),
