@@ -14,13 +14,13 @@ from qtpy.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QVBoxLayout, QWidg
 from superqt.utils import WorkerBase, create_worker
 
 from napari_camelyon.cohort import Planned, PredictRequest, predict_slide
+from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.errors import CamelyonError, TumourClassError
 from napari_camelyon.files import cache_folder
 from napari_camelyon.inference import RunControl
 from napari_camelyon.models.registry import BUNDLED_NAME, list_models
 from napari_camelyon.staging import NodeResult
 from napari_camelyon.widgets.finding_box import FindingBox
-from napari_camelyon.widgets.kept_model import KeptModel
 from napari_camelyon.widgets.looking_closer import LookingCloser
 from napari_camelyon.widgets.pace import Pace
 from napari_camelyon.widgets.patient_view import NodeView, patient_view

@@ -32,7 +32,7 @@ from napari_camelyon.staging import (
     find_lesions,
     stage_patient,
 )
-from napari_camelyon.tissue import PatchGrid
+from napari_camelyon.tissue import PatchGrid, TissueChoice
 from napari_camelyon.widgets.annotating import edit_annotations
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor, editor_of
 from napari_camelyon.widgets.annotation_layers import keep_outlines_readable
@@ -77,6 +77,8 @@ class NodeView:
         A word or two for people: "not run", "running 40 %", "done", "stopped at 40 %", "failed".
     problem : str
         Why it failed, in a sentence; else empty.
+    tissue : TissueChoice or None
+        Where a run looks for tumour, as the "Tissue" dock has it; None leaves that to the run.
     put_away : list of Layer
         The layers of this slide while another one is shown.
     """
@@ -89,6 +91,7 @@ class NodeView:
     status: str = "not run"
     problem: str = ""
     put_away: list[Layer] = field(default_factory=list)
+    tissue: TissueChoice | None = None
 
 
 class PatientView:
@@ -112,6 +115,8 @@ class PatientView:
     node_updated = Signal(str)
     """The named node has a new status, heatmap or result."""
     shown_changed = Signal()
+    tissue_changed = Signal(str)
+    """The named node's `tissue` is another one."""
     staged = Signal()
     """The threshold or a result changed, and with it perhaps the stage."""
 
@@ -466,6 +471,20 @@ class PatientView:
 
     # -- layers ---------------------------------------------------------------------------------
 
+    def show_layers(self, name: str, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
+        """Put layers of a slide in the place of those of some kinds, shown or put away."""
+        self._replace_layers(self.nodes[name], kinds, fresh)
+
+    def layers_of(self, name: str, kind: str) -> list[Layer]:
+        """Return the layers of one kind of a slide, shown or put away."""
+        layers = [*_layers_of(self.viewer, name), *self.nodes[name].put_away]
+        return [layer for layer in layers if _meta(layer).get("kind") == kind]
+
+    def set_tissue(self, name: str, tissue: TissueChoice | None) -> None:
+        """Say where runs over a slide look for tumour."""
+        self.nodes[name].tissue = tissue
+        self.tissue_changed.emit(name)
+
     def _layers_of_kinds(self, node: NodeView, kinds: Sequence[str]) -> list[Layer]:
         shown = self.shown == node.slide.name
         layers = _layers_of(self.viewer, node.slide.name) if shown else node.put_away
@@ -619,20 +638,28 @@ def _assign_to_slide(layer: Layer, slide: Slide) -> None:
 
 
 def _raise_annotations(viewer: Viewer) -> None:
-    """Keep the order slide, heatmap, lesions, annotations from bottom to top."""
-    order = {
-        "slide": 0,
-        "stain preview": 0.5,
-        "heatmap": 1,
-        "uncertainty": 1,
-        "lesions": 2,
-        "diameters": 3,
-        "annotation": 4,
-        "comparison": 5,
-    }
+    """Keep our layers in the order of `_ORDER`, from bottom to top."""
     ours = sorted(
         (layer for layer in viewer.layers if _meta(layer)),
-        key=lambda layer: order.get(str(_meta(layer).get("kind")), 6),
+        key=lambda layer: _place_of(str(_meta(layer).get("kind"))),
     )
     for index, layer in enumerate(ours):
         viewer.layers.move(viewer.layers.index(layer), index)
+
+
+_ORDER = (
+    "slide",
+    "stain preview",
+    "planned",
+    "heatmap",
+    "uncertainty",
+    "tissue",
+    "lesions",
+    "diameters",
+    "annotation",
+    "comparison",
+)
+
+
+def _place_of(kind: str) -> int:
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
