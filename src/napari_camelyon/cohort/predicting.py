@@ -227,7 +227,7 @@ def predict_slide(
                     method=method,
                 )
             )
-        findings = _odd_before(slide, plan, predictor, control)
+        findings = _odd_before(slide, plan, way.path, predictor, control)
         facts = _told(request, plan, way.path, method, batch_size, sampling_key)
         yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts)
         yield from inference.run(
@@ -387,6 +387,7 @@ def _sampler(request: PredictRequest, plan: _Plan, way: _Way) -> "SamplingPredic
 def _odd_before(
     slide: Slide,
     plan: _Plan,
+    path: "NumericPath",
     predictor: "Predictor | SamplingPredictor | None",
     control: RunControl,
 ) -> "tuple[Finding, ...]":
@@ -396,13 +397,26 @@ def _odd_before(
     found = check_before(
         slide, plan.model, plan.patch_grid, stain_fit=_known_stain_fit(slide, plan)
     )
-    if predictor is None or plan.patch_grid.patch_count == 0:
+    if plan.patch_grid.patch_count == 0:
         return found
     threshold = plan.heatmap.threshold
+    if predictor is None:
+        return found + _probe_alone(plan.model, path, threshold)
     found += check_probe(predictor, threshold)
     if control.view_px is None:  # who looks on wants the first values now, and sees them
         found += look_first(slide, predictor, plan.patch_grid, threshold)
     return found
+
+
+def _probe_alone(model: "Model", path: "NumericPath", threshold: float) -> "tuple[Finding, ...]":
+    """Probe a model that the engine runs over whole blocks, without a predictor."""
+    from napari_camelyon.inference import check_probe, prepare
+
+    predictor = prepare(model, path)
+    try:
+        return check_probe(predictor, threshold)
+    finally:
+        predictor.close()
 
 
 def _known_stain_fit(slide: Slide, plan: _Plan) -> StainFit | None:
