@@ -274,6 +274,8 @@ def test_a_watch_keeps_a_bounded_even_sample(count, batch):
     assert len(kept) <= 4096
     assert watch.looked_at >= min(count, LOOKED_AT_A_BATCH)
     assert (np.diff(kept) > 0).all()
+    if len(kept) >= 1000:  # both halves of the run count alike
+        assert 0.45 < (kept < 0.5).mean() < 0.55
     # No stretch of the run is left out, whatever was dropped.
     edges = np.r_[0, kept, 1]
     assert np.diff(edges).max() <= 2 * max(1, batch, count / 1024) / count + 1e-6

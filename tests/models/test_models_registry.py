@@ -179,7 +179,7 @@ class TestAdded:
         add_model(write_wsinfer_model(tmp_path / "m"))
         path = data / "models" / "m" / "entry.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"path": where}))
-        with pytest.raises(ModelError, match="damaged"):
+        with pytest.raises(ModelError, match="entry of the model m is damaged"):
             load_model("m")
 
     @pytest.mark.parametrize("name", ["", "a b", "../m", ".hidden", "x" * 101, "bundled"])

@@ -248,6 +248,14 @@ def test_a_slide_that_does_not_know_its_pixel_size_says_where_to_set_it(desk, ma
     assert not desk.find_button.isEnabled()
 
 
+def test_another_pixel_size_plans_anew(found):
+    found.view.set_mpp("pieces", 2.0)
+    found.wait()
+    assert rows(found.rows.pieces)[1][1] == "1.95 mm²"
+    assert planned_at(found, 2000, 500)
+    assert not planned_at(found, 1450, 500)
+
+
 def test_a_kept_file_that_does_not_fit_is_said(found, tissue_slide):
     click_box(found.rows.pieces, 1)
     found.wait()

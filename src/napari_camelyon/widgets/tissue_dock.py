@@ -24,6 +24,7 @@ from superqt.utils import signals_blocked
 from napari_camelyon.annotations import AnnotationSet
 from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.geometry import Mpp
 from napari_camelyon.tissue import (
     SPOILT_KINDS,
     TISSUE,
@@ -64,6 +65,7 @@ class _Held:
     editor: AnnotationEditor
     outlines: TissueOutlines
     kept: Path | None
+    mpp: Mpp
     problem: str = ""
     expected: Expected | None = None
     unkept: bool = False
@@ -217,8 +219,11 @@ class TissueDock(QWidget):
         self._ignored = ""
         if node is not None and node.slide.mpp is not None and node.slide.name not in self._held:
             self._take_kept(node)
-        elif node is not None and node.tissue is None and self._held_now is not None:
-            self._soon.start()
+        held = self._held_now
+        if node is not None and held is not None and node.slide.mpp is not None:
+            if node.tissue is None or node.slide.mpp != held.mpp:
+                self._soon.start()
+            held.mpp = node.slide.mpp
         self._show_all()
 
     def _take_kept(self, node: NodeView) -> None:
@@ -262,7 +267,7 @@ class TissueDock(QWidget):
             keep=lambda annotations: self._keep(name, annotations),
         )
         editor.draw_in(TISSUE)
-        held = _Held(editor, outlines, kept)
+        held = _Held(editor, outlines, kept, node.slide.require_mpp())
         self._held[name] = held
         editor.changed.connect(lambda _change: self._change(held, held.outlines))
         editor.groups_shown_changed.connect(self._show_tools)
