@@ -254,6 +254,7 @@ def open_checkpoint(
     """
     key = {
         **_task(slide, model, patch_grid, stain_key, sampling_key, method),
+        # Not why it was chosen, which may change from run to run.
         "device": path.device,
         "engine": path.engine,
         "precision": path.precision,
