@@ -227,7 +227,7 @@ def predict_slide(
                     method=method,
                 )
             )
-        findings = _odd_before(slide, plan, way.path, predictor, control)
+        findings = _odd_before(slide, plan, predictor, control)
         facts = _told(request, plan, way.path, method, batch_size, sampling_key)
         yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts)
         yield from inference.run(
@@ -387,36 +387,33 @@ def _sampler(request: PredictRequest, plan: _Plan, way: _Way) -> "SamplingPredic
 def _odd_before(
     slide: Slide,
     plan: _Plan,
-    path: "NumericPath",
     predictor: "Predictor | SamplingPredictor | None",
     control: RunControl,
 ) -> "tuple[Finding, ...]":
     """Look for what is odd before anything is computed."""
-    from napari_camelyon.inference import check_before, check_probe, look_first
+    from napari_camelyon.inference import (
+        check_before,
+        check_probe,
+        choose_numeric_path,
+        look_first,
+        prepare,
+    )
 
     found = check_before(
         slide, plan.model, plan.patch_grid, stain_fit=_known_stain_fit(slide, plan)
     )
     if plan.patch_grid.patch_count == 0:
         return found
-    threshold = plan.heatmap.threshold
-    if predictor is None:
-        return found + _probe_alone(plan.model, path, threshold)
-    found += check_probe(predictor, threshold)
-    if control.view_px is None:  # who looks on wants the first values now, and sees them
-        found += look_first(slide, predictor, plan.patch_grid, threshold)
+    with ExitStack() as stack:
+        if predictor is None:  # of a run in blocks; few patches are soon predicted one by one
+            path = choose_numeric_path(plan.model, device="cpu", engine="torch", precision="fp32")
+            predictor = prepare(plan.model, path)
+            stack.callback(predictor.close)
+        threshold = plan.heatmap.threshold
+        found += check_probe(predictor, threshold)
+        if control.view_px is None:  # who looks on wants the first values now, and sees them
+            found += look_first(slide, predictor, plan.patch_grid, threshold)
     return found
-
-
-def _probe_alone(model: "Model", path: "NumericPath", threshold: float) -> "tuple[Finding, ...]":
-    """Probe a model that the engine runs over whole blocks, without a predictor."""
-    from napari_camelyon.inference import check_probe, prepare
-
-    predictor = prepare(model, path)
-    try:
-        return check_probe(predictor, threshold)
-    finally:
-        predictor.close()
 
 
 def _known_stain_fit(slide: Slide, plan: _Plan) -> StainFit | None:
