@@ -31,7 +31,18 @@ def page() -> str:
         command = main.commands[name]
         context = click.Context(command, parent=top, info_name=name, terminal_width=92)
         parts += [f"## {name}\n", _help(command, context)]
+        if isinstance(command, click.Group):
+            parts += _of_group(command, context)
     return "\n".join(parts)
+
+
+def _of_group(group: click.Group, parent: click.Context) -> list[str]:
+    parts = []
+    for name in group.list_commands(parent):
+        command = group.commands[name]
+        context = click.Context(command, parent=parent, info_name=name, terminal_width=92)
+        parts += [f"### {parent.info_name} {name}\n", _help(command, context)]
+    return parts
 
 
 def _help(command: click.Command, context: click.Context) -> str:

@@ -32,7 +32,8 @@ def main() -> None:
 
 def _stage(seed: int, paths: list[Path], out: Path) -> None:
     nodes = read_truth(paths)
-    results = dict(predict_to_folder(path, out, PredictRequest()) for path in paths)
+    outcomes = [predict_to_folder(path, out, PredictRequest()) for path in paths]
+    results = {outcome.name: outcome.node for outcome in outcomes}
     for number, (node, result) in enumerate(zip(nodes, results.values(), strict=True)):
         generated = f"{node['class']} {node['greatest_diameter_um'] / 1000:.2f} mm"
         called = f"{result.node_class} {result.diameter_mm or 0:.2f} mm"

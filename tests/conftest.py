@@ -3,7 +3,7 @@
 Slides of two vendors are laid out as their scanners do, so that nothing about them is guessed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,14 @@ _LEICA = """<?xml version="1.0"?>
 <illuminationSettings><numericalAperture>0.4</numericalAperture>
 <illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings>
 </image></collection></scn>"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_models_of_the_person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither see nor touch the models that whoever runs them has added."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_CAMELYON_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="session")

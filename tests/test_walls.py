@@ -67,7 +67,7 @@ def test_models_and_inference_need_no_window():
 
 def test_a_wall_is_a_wall():
     with pytest.raises(AssertionError, match="behind a wall"):
-        run_behind(TORCH, "import napari_camelyon.models")
+        run_behind(TORCH, "import napari_camelyon.models.loading")
 
 
 @pytest.mark.parametrize("module", ["napari_camelyon", "napari_camelyon.cli.main"])

@@ -18,6 +18,7 @@ __all__ = [
     "atomic_folder",
     "cache_folder",
     "check_schema_version",
+    "data_folder",
     "file_sha256",
     "fingerprint",
     "read_json_result",
@@ -198,8 +199,24 @@ def cache_folder() -> Path:
     """
     from platformdirs import user_cache_path
 
-    chosen = os.environ.get("NAPARI_CAMELYON_CACHE")
-    folder = Path(chosen) if chosen else user_cache_path("napari-camelyon", appauthor=False)
+    usual = user_cache_path("napari-camelyon", appauthor=False)
+    return _made(os.environ.get("NAPARI_CAMELYON_CACHE"), usual)
+
+
+def data_folder() -> Path:
+    """Return the folder for what a person gave and would miss, created if needed.
+
+    ``NAPARI_CAMELYON_DATA`` overrides the usual place of the operating system. Raises
+    `FileWriteError` when the folder cannot be created.
+    """
+    from platformdirs import user_data_path
+
+    usual = user_data_path("napari-camelyon", appauthor=False)
+    return _made(os.environ.get("NAPARI_CAMELYON_DATA"), usual)
+
+
+def _made(chosen: str | None, usual: Path) -> Path:
+    folder = Path(chosen) if chosen else usual
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

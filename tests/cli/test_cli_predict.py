@@ -22,14 +22,17 @@ RESULT_FILES = ["heatmap.zarr", "lesions.geojson", "node.json", "patches.parquet
 
 
 def files_in(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    """Names of what a person sees."""
+    if not folder.exists():
+        return []
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def test_one_slide_gives_exactly_its_files_and_one_row(command, micro_slide, darkness, tmp_path):
     out = tmp_path / "new" / "out"
     result = command("predict", micro_slide, "--model", darkness, "--out", out)
     assert result.exit_code == 0, result.output
-    assert files_in(out) == ["micro"]
+    assert files_in(out) == ["batch.json", "micro"]
     assert files_in(out / "micro") == RESULT_FILES
     heatmap = read_heatmap(out / "micro")
     assert heatmap.computed_cells == heatmap.planned_cells
@@ -58,7 +61,12 @@ def test_several_slides_are_staged_and_a_bad_one_bounds_the_stage(
     assert "pixel size of unsized.tif is unknown" in result.stderr
     assert "--mpp" in result.stderr
     assert "1 of 3 slides could not be predicted" in result.stderr
-    assert files_in(tmp_path) == ["clean", "micro"]
+    assert files_in(tmp_path) == ["batch.json", "clean", "micro"]
+    listed = json.loads((tmp_path / "batch.json").read_text(encoding="utf-8"))
+    assert listed["counts"] == {"done": 2, "failed": 1}
+    (failed,) = [entry for entry in listed["slides"] if entry["state"] == "failed"]
+    assert failed["name"] == "unsized"
+    assert "--mpp" in failed["problem"]
     assert "at least pN1mi" in result.stdout
     staged = command("stage", tmp_path)
     assert staged.exit_code == 0
@@ -149,7 +157,7 @@ def test_bad_slides_are_explained_and_leave_nothing(command, micro_slide, darkne
             assert word in result.stderr, what
             assert result.stderr.count("Error: ") == 1
             assert str(path) in result.stderr
-            assert not out.exists(), what
+            assert files_in(out) in ([], ["batch.json"]), what
 
 
 @pytest.mark.parametrize(
@@ -166,7 +174,7 @@ def test_real_bad_slides_are_explained(command, shared_data, darkness, tmp_path,
     result = command("predict", path, "--model", darkness, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert word in result.stderr
-    assert not (tmp_path / "out").exists()
+    assert files_in(tmp_path / "out") == ["batch.json"]
 
 
 def test_bad_models_are_explained_once(command, clean_slide, micro_slide, tmp_path):
@@ -193,7 +201,7 @@ def test_an_unknown_device_is_explained(command, clean_slide, darkness, tmp_path
     )
     assert result.exit_code == 1
     assert "auto" in result.stderr
-    assert files_in(tmp_path) == []
+    assert files_in(tmp_path) == ["batch.json"]
 
 
 def test_results_cannot_go_into_a_file(command, clean_slide, darkness, tmp_path):
@@ -219,10 +227,14 @@ def test_results_cannot_go_where_one_may_not_write(command, clean_slide, darknes
 
 
 def test_slides_of_the_same_name_are_refused(command, clean_slide, darkness, tmp_path):
-    result = command("predict", clean_slide, clean_slide, "--model", darkness, "--out", tmp_path)
+    other = tmp_path / "elsewhere" / clean_slide.name
+    other.parent.mkdir()
+    shutil.copy(clean_slide, other)
+    out = tmp_path / "out"
+    result = command("predict", clean_slide, other, "--model", darkness, "--out", out)
     assert result.exit_code == 1
     assert "both named clean" in result.stderr
-    assert files_in(tmp_path) == []
+    assert not out.exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
@@ -286,8 +298,102 @@ def test_ctrl_c_stops_soon_and_keeps_what_is_there(
     assert "Traceback" not in text
     assert "or more" in table
     assert "pN" in table
-    assert files_in(out) == ["large"]
+    assert files_in(out) == ["batch.json", "large"]
     assert files_in(out / "large") == RESULT_FILES
     node = json.loads((out / "large" / "node.json").read_text(encoding="utf-8"))
     assert not node["complete"]
     assert 0 < node["computed_share"] < 1
+
+
+@pytest.fixture
+def slide_folder(micro_slide, clean_slide, tmp_path):
+    """Two slides among what usually lies beside them, and a letter."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for path in (micro_slide, clean_slide):
+        shutil.copy(path, folder)
+    (folder / "micro.xml").write_text("beside")
+    (folder / "letter.pdf").write_text("no slide")
+    return folder
+
+
+def test_a_folder_is_predicted_once(command, slide_folder, darkness, tmp_path):
+    out = tmp_path / "out"
+    options = ["--model", darkness, "--out", out]
+    first = command("predict", slide_folder, *options)
+    assert first.exit_code == 0, first.output
+    assert f"In {slide_folder} 1 file is no slide and was left out: letter.pdf." in first.stderr
+    assert files_in(out) == ["batch.json", "clean", "micro"]
+    again = command("predict", slide_folder, *options)
+    assert again.exit_code == 0
+    for name in ("clean", "micro"):
+        assert f"{name} was predicted before in the same way" in again.stdout
+    # The table says the same, and nothing was computed.
+    rows = [line.split()[:2] for line in first.stdout.splitlines() if line.startswith("micro ")]
+    assert rows == [line.split()[:2] for line in again.stdout.splitlines() if "micro  " in line]
+    other = command("predict", slide_folder, *options, "--threshold", "0.9")
+    assert "micro was predicted before: only the threshold is new" in other.stdout
+    assert read_run(out / "micro").parameters["threshold"] == 0.9
+    anew = command("predict", slide_folder / "micro.tif", *options, "--again")
+    assert "predicted before" not in anew.stdout
+
+
+def test_patterns_are_taken_whole(command, slide_folder, darkness, tmp_path):
+    options = ["--model", darkness, "--out", tmp_path / "out"]
+    result = command("predict", f"{tmp_path}/**/m*.tif", *options)
+    assert result.exit_code == 0, result.output
+    assert files_in(tmp_path / "out") == ["batch.json", "micro"]
+    result = command("predict", f"{slide_folder}/x*.tif", *options)
+    assert result.exit_code == 1
+    assert "matches nothing at all" in result.stderr
+
+
+def test_several_workers_make_one_table(command, slide_folder, darkness, tmp_path):
+    (slide_folder / "letter.pdf").unlink()
+    (slide_folder / "a.tif").write_text("no slide")
+    result = command(
+        "predict", slide_folder / "a.tif", slide_folder, "--workers", "2",
+        "--model", darkness, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "a.tif is not a slide" in result.stderr
+    assert "1 of 3 slides could not be predicted" in result.stderr
+    assert str(tmp_path / "out" / "batch.json") in result.stderr
+    # In the order in which they were named, whoever was first.
+    nodes = [
+        line.split()[0] for line in result.stdout.splitlines() if line.endswith(tuple("0123456789"))
+    ]
+    assert nodes == ["clean", "micro"]
+
+
+def test_a_slide_in_other_hands_is_left_to_them(command, micro_slide, darkness, tmp_path):
+    from napari_camelyon.cohort.claims import claimed
+
+    with claimed(tmp_path, "micro", micro_slide):
+        result = command("predict", micro_slide, "--model", darkness, "--out", tmp_path)
+    assert result.exit_code == 0
+    assert f"micro is being predicted by process {os.getpid()}" in result.stderr
+    assert files_in(tmp_path) == ["batch.json"]
+
+
+def test_an_ensemble_needs_its_models(command, micro_slide, darkness, tmp_path):
+    for options in (["--uncertainty", "ensemble"], ["--with-model", darkness]):
+        result = command("predict", micro_slide, "--out", tmp_path, *options)
+        assert result.exit_code == 2
+        assert "go together" in result.stderr
+
+
+def test_uncertainty_is_written_beside_the_values(command, micro_slide, darkness, tmp_path):
+    options = ["--model", darkness, "--out", tmp_path]
+    result = command("predict", micro_slide, *options, "--uncertainty", "tta")
+    assert result.exit_code == 0, result.output
+    table = pyarrow.parquet.read_table(tmp_path / "micro" / "patches.parquet")
+    assert {"uncertainty_total", "uncertainty_aleatoric", "uncertainty_epistemic"} <= {
+        *table.column_names
+    }
+    facts = read_run(tmp_path / "micro").facts
+    assert facts.sampling["method"] == "tta"
+    # A new threshold keeps them.
+    command("predict", micro_slide, *options, "--uncertainty", "tta", "--threshold", "0.9")
+    kept = pyarrow.parquet.read_table(tmp_path / "micro" / "patches.parquet")
+    assert kept.column("uncertainty_total").equals(table.column("uncertainty_total"))

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.staged
 def test_each_node_and_the_patient_are_staged_as_generated(seed, tmp_path):
     slides = make_patient(tmp_path / "slides", seed)
     truth = json.loads(next((tmp_path / "slides").glob("*_truth.json")).read_text("utf-8"))
-    found = dict(predict_to_folder(path, tmp_path, PredictRequest()) for path in slides)
+    outcomes = [predict_to_folder(path, tmp_path, PredictRequest()) for path in slides]
+    found = {outcome.name: outcome.node for outcome in outcomes}
     generated = [node["class"] for node in truth["nodes"]]
     assert sorted(generated) == ["itc", "macro", "micro", "negative", "negative"]
     assert [result.node_class for result in found.values()] == generated

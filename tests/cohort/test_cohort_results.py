@@ -75,7 +75,7 @@ def test_a_folder_holds_everything_that_is_known(tmp_path):
     finished = datetime.fromisoformat(run.finished)
     assert finished.utcoffset().total_seconds() == 0
     assert before <= finished <= datetime.now(UTC)
-    assert json.loads((folder / "run.json").read_text())["schema_version"] == 2
+    assert json.loads((folder / "run.json").read_text())["schema_version"] == 3
 
 
 def test_a_second_run_replaces_the_results_and_keeps_other_files(tmp_path):

@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from napari_camelyon.errors import ResultError
 from napari_camelyon.geometry import Grid
-from napari_camelyon.heatmaps import Heatmap, read_patches, write_patches
+from napari_camelyon.heatmaps import Heatmap, maps_of, read_patches, write_patches
 
 GRID = Grid(2, 3, 100, 200, 64, 65, 32, 16)
 NAN = np.float32("nan")
@@ -109,3 +109,18 @@ def test_tables_of_others_and_newer_ones_are_explained(tmp_path):
             read_patches(path)
     with pytest.raises(ResultError, match="no table of patches"):
         read_patches(tmp_path / "nowhere")
+
+
+def test_maps_become_columns_and_come_back_in_place(tmp_path):
+    heatmap = make()
+    spread = np.array([[0.01, NAN, 0.03], [NAN, 0.05, NAN]], dtype=np.float32)
+    heatmap.maps["uncertainty_total"] = spread
+    write_patches(heatmap, tmp_path, extra={"pieces": np.arange(6).reshape(2, 3)})
+    table = read_patches(tmp_path)
+    assert list(table.columns)[-3:] == ["probability", "uncertainty_total", "pieces"]
+    cells = np.argwhere(~np.isnan(heatmap.values))
+    found = maps_of(table, cells, GRID)
+    assert list(found) == ["uncertainty_total"]
+    np.testing.assert_array_equal(found["uncertainty_total"], spread)
+    with pytest.raises(ValueError, match="a column 'uncertainty_total' already"):
+        write_patches(heatmap, tmp_path, extra={"uncertainty_total": spread})

@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from napari_camelyon.cohort import PredictRequest, predict_slide
 from napari_camelyon.inference import (
     check_before,
     check_probe,
@@ -21,6 +22,7 @@ from napari_camelyon.inference import (
     new_watch,
     prepare,
     read_patch,
+    run,
     watch_batch,
     watch_picture,
 )
@@ -143,7 +145,8 @@ class _Brightness(nn.Module):
 
 
 def predictor_of(model):
-    return prepare(model, choose_numeric_path(model, device="cpu", precision="fp32"))
+    path = choose_numeric_path(model, device="cpu", engine="torch", precision="fp32")
+    return prepare(model, path)
 
 
 def test_a_model_that_calls_glass_tumour_is_told_before_the_run():
@@ -196,12 +199,20 @@ def test_tissue_without_nuclei_called_tumour_is_told_as_swapped_classes():
     # Half of the cellular tissue is tumour, collagen is none.
     right = np.r_[np.zeros(30), np.arange(70) % 2] * 0.8 + rng.uniform(0.05, 0.15, 100)
     assert findings(watched(patches[order], right[order])) == ()
-    (found,) = findings(watched(patches[order], 1 - right[order]))
+    found, *_ = findings(watched(patches[order], 1 - right[order]))
     assert found.kind == "swapped"
     assert found.measured["called_poor"] == 1.0
     assert found.measured["called_rich"] == 0.5
     assert found.measured["patches_poor_in_nuclei"] == 30
     assert "100% of 30 patches" in found.sentence
+
+
+def test_tumour_all_over_is_no_sign_that_classes_are_swapped():
+    patches = np.concatenate([tissue(0.0, count=40), tissue(0.4, count=160, seed=1)])
+    values = np.r_[np.arange(40) % 5 < 3, np.arange(160) % 10 < 9] * 0.8 + 0.1
+    order = np.random.default_rng(0).permutation(200)
+    # Of its poorest parts, 60 % are called tumour as well, of the rest 90 %.
+    assert kinds(findings(watched(patches[order], values[order]))) == ["everything_tumour"]
 
 
 def test_pale_nuclei_are_nuclei_where_all_are_pale():
@@ -222,6 +233,18 @@ def test_everything_called_tumour_is_told():
     assert findings(watched(patches[:few], values[:few])) == ()
 
 
+def test_a_run_that_begins_in_a_tumour_is_not_taken_for_one_that_finds_nothing_else():
+    watch = new_watch(SPEC, planned=1000)
+    for start in range(0, 1000, 10):
+        patches = tissue(0.3, count=10, seed=start)
+        share = 0.9 if start < 250 else 0.1
+        watch_batch(
+            watch, patches, np.random.default_rng(start).normal(share, 0.01, 10).astype("f4")
+        )
+        assert findings(watch) == ()
+    assert watch.passed == 1000
+
+
 def test_findings_are_plain_enough_for_json():
     found = findings(watched(varied(), np.full(96, 0.9)))
     assert found
@@ -239,6 +262,7 @@ def test_nothing_seen_is_nothing_found():
 
 
 @given(st.integers(1, 9000), st.integers(1, 300))
+@example(9000, 8)
 @settings(max_examples=15)
 def test_a_watch_keeps_a_bounded_even_sample(count, batch):
     watch = new_watch(SPEC)
@@ -251,6 +275,8 @@ def test_a_watch_keeps_a_bounded_even_sample(count, batch):
     assert len(kept) <= 4096
     assert watch.looked_at >= min(count, LOOKED_AT_A_BATCH)
     assert (np.diff(kept) > 0).all()
+    if len(kept) >= 1000:  # both halves of the run count alike
+        assert 0.45 < (kept < 0.5).mean() < 0.55
     # No stretch of the run is left out, whatever was dropped.
     edges = np.r_[0, kept, 1]
     assert np.diff(edges).max() <= 2 * max(1, batch, count / 1024) / count + 1e-6
@@ -258,16 +284,13 @@ def test_a_watch_keeps_a_bounded_even_sample(count, batch):
 
 def test_a_picture_is_looked_at_as_its_patches_are():
     picture = np.concatenate(np.split(varied(36).reshape(6, 384, 64, 3), 6), axis=2)[0]
-    corners = np.array([(x, y) for y in range(0, 320, 32) for x in range(0, 320, 32)])
+    corners = np.array([(x, y) for y in range(0, 320, 32) for x in range(0, 320, 32)])[:15]
     values = np.random.default_rng(1).random(len(corners), dtype=np.float32)
     as_picture, as_patches = new_watch(SPEC), new_watch(SPEC)
     watch_picture(as_picture, picture, corners, 64, values)
-    cut = np.stack([picture[y : y + 64, x : x + 64] for x, y in corners])
-    watch_batch(as_patches, cut, values)
-    assert as_picture.looked_at == LOOKED_AT_A_BATCH
-    np.testing.assert_array_equal(
-        as_picture._rows[:LOOKED_AT_A_BATCH], as_patches._rows[:LOOKED_AT_A_BATCH]
-    )
+    watch_batch(as_patches, np.stack([picture[y : y + 64, x : x + 64] for x, y in corners]), values)
+    assert as_picture.looked_at == as_picture.passed == 15
+    np.testing.assert_array_equal(as_picture._rows[:15], as_patches._rows[:15])
 
 
 def test_a_long_run_is_judged_before_it_begins(make_slide):
@@ -292,10 +315,30 @@ class _Everything(nn.Module):
         return torch.stack([-tumour, tumour], dim=1)
 
 
+@pytest.mark.parametrize("method", ["dense", "patches"])
+def test_a_run_looks_at_what_it_predicts(make_slide, method):
+    pixels = np.concatenate([tissue(i / 16, px=1024, seed=i)[0, :64] for i in range(16)])
+    model = load_model()
+    if method == "patches":
+        model = made_model(replace(model.spec, patch_px=64), _Everything())
+    with open_slide(make_slide(pixels, name="watched", mpp=0.486)) as slide:
+        plan = plan_patches(slide, model.spec)
+        watch = new_watch(model.spec, 0.001, planned=plan.patch_count)
+        *_, last = run(slide, model, plan, device="cpu", watch=watch)
+    assert last.heatmap.method == method
+    assert watch.passed == plan.patch_count
+    assert watch.looked_at >= MIN_LOOKED_AT
+    # Everything is tumour at this threshold, and the share of nuclei was seen to vary.
+    assert "everything_tumour" in kinds(last.findings)
+    nuclei = watch._rows[: watch._kept, 3]
+    assert np.ptp(nuclei) > 0.5
+    assert nuclei.max() <= 1
+
+
 # --- the bundled model on what it is for -----------------------------------------------------
 
 
-@pytest.mark.parametrize(("seed", "tumour_share"), [(1002, 0.0), (1007, 0.15), (1000, 1.0)])
+@pytest.mark.parametrize(("seed", "tumour_share"), [(1002, 0.0), (1007, 0.15), (1004, 1.0)])
 def test_the_bundled_model_sets_nothing_off_on_generated_tissue(seed, tumour_share):
     model = load_model()
     predictor = predictor_of(model)
@@ -339,3 +382,14 @@ def predicted(predictor, patches):
             for i in range(0, len(patches), 16)
         ]
     )
+
+
+def test_a_run_in_blocks_is_asked_about_nothing_before_it_begins(make_slide):
+    model = load_model()
+    swapped = replace(model, spec=replace(model.spec, tumour_class=0))
+    with open_slide(make_slide(tissue(0.2, px=512)[0], name="blocks", mpp=0.486)) as slide:
+        for one, expected in ((model, []), (swapped, ["glass"])):
+            steps = predict_slide(slide, PredictRequest(), load=lambda *_, one=one, **__: one)
+            planned = next(steps)  # the bundled model is run over whole blocks
+            steps.close()
+            assert kinds(planned.findings) == expected

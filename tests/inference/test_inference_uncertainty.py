@@ -18,12 +18,16 @@ from napari_camelyon.inference import (
     NumericPath,
     choose_numeric_path,
     cost_factor,
+    open_checkpoint,
+    run,
     sampling_predictor,
 )
 from napari_camelyon.inference.sampling import SYMMETRIES
 from napari_camelyon.inference.uncertainty import combine, symmetric
 from napari_camelyon.models import Model
+from napari_camelyon.slides import open_slide
 from napari_camelyon.specs import ModelSpec
+from napari_camelyon.tissue import plan_patches
 
 SPEC = ModelSpec("made", patch_px=16, patch_mpp=1.0, mean=(0, 0, 0), std=(1, 1, 1))
 CPU = NumericPath("cpu", "torch", "fp32")
@@ -232,7 +236,16 @@ def test_dropout_is_the_same_to_the_bit_whenever_and_in_whatever_order():
     for left, right in zip(expected, found, strict=True):
         assert_same(left, right)
     assert torch.equal(before, torch.random.get_rng_state())  # others' numbers are left alone
-    assert not np.array_equal(expected[0].probabilities, expected[1].probabilities)
+
+
+def test_batches_that_hardly_differ_have_draws_of_their_own():
+    white = np.full((8, 16, 16, 3), 255, np.uint8)
+    other = white.copy()
+    other[-1, -1, -1] = 254
+    predictor = dropping()
+    one, two = (predictor.submit(patches).result() for patches in (white, other))
+    predictor.close()
+    assert np.abs(one.probabilities - two.probabilities)[:-1].max() > 0.01
 
 
 def test_only_dropout_is_left_on():
@@ -315,10 +328,17 @@ def test_an_ensemble_is_the_mean_of_its_models_by_their_classes():
         Says(3, 0), replace(SPEC, class_names=("carcinoma", "benign"), tumour_class=0)
     )
     one_logit = model_of(Says(-0.5), replace(SPEC, activation="sigmoid"))
-    found = predict(ensemble(first, swapped, one_logit), some_patches())
+    in_turn = [first, swapped, one_logit], [swapped, first, one_logit]
+    for models, column in zip(in_turn, (1, 0), strict=True):
+        found = predict(ensemble(*models), some_patches())
+        assert_mean_of_three(found, column)
+
+
+def assert_mean_of_three(found, tumour_column):
     tumour = [1 / (1 + math.exp(-x)) for x in (1, 3, -0.5)]
     mean, *parts = slow_parts([[1 - p, p] for p in tumour])
-    np.testing.assert_allclose(found.probabilities, [mean] * 5, atol=1e-6)
+    ordered = mean if tumour_column == 1 else mean[::-1]
+    np.testing.assert_allclose(found.probabilities, [ordered] * 5, atol=1e-6)
     for name, expected in zip(MAPS, parts, strict=True):
         np.testing.assert_allclose(found.maps[name], expected, atol=1e-6)
 
@@ -395,8 +415,40 @@ def test_keys_tell_apart_what_gives_other_values():
         predictor.close()
 
 
+@pytest.mark.parametrize("kind", ["tta", "mc_dropout"])
+def test_an_interrupted_run_ends_with_the_same_maps(make_slide, tmp_path, kind):
+    pixels = np.random.default_rng(3).integers(90, 220, (256, 256, 3), dtype=np.uint8)
+    pixels[..., 1] //= 2
+    model = model_of(Dropping())
+    with open_slide(make_slide(pixels, name="noise", mpp=1.0, factors=(1,))) as slide:
+        plan = plan_patches(slide, SPEC)
+
+        def going(folder):
+            predictor = sampling_predictor(kind, [model], CPU, samples=5, batch_size=8)
+            key = predictor.sampling_key
+            with open_checkpoint(
+                folder, slide, model, plan, CPU, sampling_key=key, batch_size=8, method="patches"
+            ) as kept:
+                yield from run(slide, model, plan, predictor=predictor, checkpoint=kept)
+            predictor.close()
+
+        *_, whole = going(tmp_path / "whole")
+        broken = going(tmp_path / "broken")
+        for _ in range(5):
+            partly = next(broken)
+        broken.close()
+        *_, resumed = going(tmp_path / "broken")
+    assert 0 < partly.heatmap.computed_cells < plan.patch_count
+    assert resumed.known == partly.heatmap.computed_cells
+    np.testing.assert_array_equal(whole.heatmap.values, resumed.heatmap.values)
+    assert set(MAPS) <= set(whole.heatmap.maps)
+    for name, values in whole.heatmap.maps.items():
+        np.testing.assert_array_equal(values, resumed.heatmap.maps[name])
+        assert not np.isnan(values[plan.selected]).any()
+
+
 def test_a_sampling_predictor_stands_in_for_a_plain_one():
-    path = choose_numeric_path(model_of(Average()), device="cpu", precision="fp32")
+    path = choose_numeric_path(model_of(Average()), device="cpu", engine="torch", precision="fp32")
     predictor = sampling_predictor("tta", [model_of(Average())], path, batch_size=4)
     assert (predictor.batch_size, predictor.path) == (4, path)
     assert predictor.depth >= 1

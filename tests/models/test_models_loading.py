@@ -187,7 +187,7 @@ def test_missing_and_damaged_files_are_explained(tmp_path):
         with pytest.raises(ModelError, match=r"cannot be read|could run code"):
             load_model(tmp_path / name)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ModelError, match="no WSInfer model"):
+    with pytest.raises(ModelError, match="is no model"):
         load_model(tmp_path / "folder")
     folder = write_wsinfer_model(tmp_path / "ws")
     (folder / "torchscript_model.pt").write_bytes(b"cut")

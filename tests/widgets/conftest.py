@@ -52,6 +52,12 @@ def docked(qtbot, _shared_window, tmp_path, monkeypatch, request) -> Iterator:
 
 
 @pytest.fixture
+def open_again(_shared_window) -> Callable:
+    """Open another window when a test has closed the first."""
+    return _shared_window.get
+
+
+@pytest.fixture
 def slide_dock(docked):
     """The "Slide" dock of the window."""
     viewer, _, _ = docked

@@ -1,7 +1,6 @@
 """The commands of ``napari-camelyon``. Heavy imports wait until a command needs them."""
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import click
 from napari_camelyon import __version__
 from napari_camelyon.cli import annotations
 from napari_camelyon.cli.compare import compare
-from napari_camelyon.cli.options import plausible_mpp, plausible_pair
+from napari_camelyon.cli.models import models
+from napari_camelyon.cli.options import mpp_option, plausible_pair
+from napari_camelyon.cli.predicting import predict
 from napari_camelyon.cli.text import DISCLAIMER, aligned, alignment_lines, pixel_size, slide_lines
 from napari_camelyon.errors import CamelyonError
 
@@ -40,28 +41,6 @@ class _ExplainingGroup(click.Group):
             ctx.exit(130)
 
 
-class _Finite(click.FloatRange):
-    """A number within bounds; unlike click's own it refuses NaN and infinity."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is no number that can be used.", param, ctx)
-        return number
-
-
-_mpp_option = click.option(
-    "--mpp",
-    type=float,
-    metavar="µM/PX",
-    callback=plausible_mpp,
-    help="Size of a pixel, for slides that do not state it. Wins over the file and over what "
-    "the command mpp keeps; is not kept itself.",
-)
-
-
 @click.group(cls=_ExplainingGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="napari-camelyon")
 def main() -> None:
@@ -73,7 +52,7 @@ def main() -> None:
 
 @main.command("open", short_help="Open slides and annotations in a window.")
 @click.argument("paths", nargs=-1, type=_PATH, metavar="[SLIDE|XML]...")
-@_mpp_option
+@mpp_option
 def open_(paths: tuple[Path, ...], mpp: float | None) -> None:
     """Open slides and their annotations in a napari window, in any order.
 
@@ -146,95 +125,10 @@ def mpp_(slide: Path, given: tuple[float, float] | None, by: str | None, forget:
 
 
 main.add_command(compare)
+main.add_command(models)
 
 
-@main.command(short_help="Run a model over slides and measure what it finds.")
-@click.argument("slides", nargs=-1, required=True, type=_PATH, metavar="SLIDE...")
-@click.option("--out", required=True, type=_PATH, metavar="DIR", help="Folder for the results.")
-@click.option(
-    "--model",
-    type=_PATH,
-    metavar="PATH",
-    help="State dict of a ResNet (.safetensors, .pt, .pth) or a WSInfer folder. "
-    "Default: the bundled demonstration model.",
-)
-@click.option(
-    "--tumour-class",
-    metavar="NAME",
-    help="Which class of the model is tumour, where their names do not tell.",
-)
-@_mpp_option
-@click.option(
-    "--stride-um",
-    # At 4 µm the largest slides already have some 80 million cells.
-    type=_Finite(4, 10_000),
-    metavar="µM",
-    help="Distance from patch to patch: 32 or less to measure isolated tumour cells. "
-    "Default: the model's own.",
-)
-@click.option(
-    "--threshold",
-    type=_Finite(0, 1),
-    metavar="P",
-    help="Probability from which a patch counts as tumour. Default: the model's own.",
-)
-@click.option(
-    "--min-tissue",
-    type=_Finite(0, 1),
-    metavar="SHARE",
-    default=0.40,
-    show_default=True,
-    help="Share of a patch that must be tissue, 0–1.",
-)
-@click.option(
-    "--device",
-    metavar="NAME",
-    default="auto",
-    show_default=True,
-    help="auto (the best there is), cpu, cuda or mps.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    metavar="N",
-    default=16,
-    show_default=True,
-    help="Patches predicted at once.",
-)
-def predict(
-    slides: tuple[Path, ...],
-    out: Path,
-    model: Path | None,
-    tumour_class: str | None,
-    mpp: float | None,
-    stride_um: float | None,
-    threshold: float | None,
-    min_tissue: float,
-    device: str,
-    batch_size: int,
-) -> None:
-    """Run a model over each SLIDE, find lesions, and classify the node.
-
-    The results of a slide go to DIR/<name of the slide>/: heatmap.zarr, patches.parquet,
-    lesions.geojson, node.json and run.json. Several slides are also staged as nodes of one patient
-    (or of several, where they are named patient_PPP_node_N as in CAMELYON17).
-
-    Ctrl-C stops after the batch at hand and keeps what was computed.
-    """
-    from napari_camelyon.cli.predict import predict_slides
-    from napari_camelyon.cohort import PredictRequest
-
-    request = PredictRequest(
-        model=model,
-        tumour_class=tumour_class,
-        mpp=mpp,
-        stride_um=stride_um,
-        threshold=threshold,
-        min_tissue_fraction=min_tissue,
-        device=device,
-        batch_size=batch_size,
-    )
-    predict_slides(slides, out, request)
+main.add_command(predict)
 
 
 @main.command(short_help="Derive the pN stage of patients.")

@@ -1,8 +1,24 @@
-"""Checks of values that several commands take."""
+"""Options that several commands take, and checks of their values."""
+
+import math
+from typing import Any
 
 import click
 
-__all__ = ["plausible_mpp", "plausible_pair"]
+__all__ = ["Finite", "mpp_option", "plausible_mpp", "plausible_pair"]
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; unlike click's own it refuses NaN and infinity."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number that can be used.", param, ctx)
+        return number
 
 
 def plausible_mpp(
@@ -44,3 +60,13 @@ def _refuse_implausible(mpp: tuple[float, float]) -> None:
             f"{wrong:g} cannot be right: give micrometres per pixel between {low:g} and {high:g}, "
             "for instance 0.25 for a 40× scan."
         )
+
+
+mpp_option = click.option(
+    "--mpp",
+    type=float,
+    metavar="µM/PX",
+    callback=plausible_mpp,
+    help="Size of a pixel, for slides that do not state it. Wins over the file and over what "
+    "the command mpp keeps; is not kept itself.",
+)

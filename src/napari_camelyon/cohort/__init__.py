@@ -5,7 +5,20 @@ from napari_camelyon.cohort.annotation_files import (
     annotated_slide,
     read_annotations,
 )
+from napari_camelyon.cohort.batch import (
+    Attempt,
+    BatchTask,
+    Progress,
+    attempt_slide,
+    bound_tile_cache,
+    run_batch,
+    usual_workers,
+)
 from napari_camelyon.cohort.beside import Beside, FoundResults, found_beside
+from napari_camelyon.cohort.chosen_slides import ChosenSlides, choose_slides
+from napari_camelyon.cohort.claims import SlideState, SlideTakenError, read_states
+from napari_camelyon.cohort.dask_batch import run_on_dask
+from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patients import (
     read_patient,
@@ -17,9 +30,9 @@ from napari_camelyon.cohort.predicting import (
     Planned,
     PredictRequest,
     predict_slide,
-    predict_to_folder,
 )
 from napari_camelyon.cohort.results import (
+    RunFacts,
     RunRecord,
     find_result_folders,
     read_prediction,
@@ -27,16 +40,29 @@ from napari_camelyon.cohort.results import (
     write_slide_results,
 )
 from napari_camelyon.cohort.tables import StageTable, read_stage_table, write_submission
+from napari_camelyon.cohort.to_folder import Outcome, predict_to_folder, steps_to_folder
 
 __all__ = [
     "ANNOTATION_EXTENSIONS",
+    "Attempt",
+    "BatchTask",
     "Beside",
+    "ChosenSlides",
     "FoundResults",
+    "KeptModel",
+    "Outcome",
     "Planned",
     "PredictRequest",
+    "Progress",
+    "RunFacts",
     "RunRecord",
+    "SlideState",
+    "SlideTakenError",
     "StageTable",
     "annotated_slide",
+    "attempt_slide",
+    "bound_tile_cache",
+    "choose_slides",
     "find_result_folders",
     "found_beside",
     "patient_of_node",
@@ -47,8 +73,13 @@ __all__ = [
     "read_prediction",
     "read_run",
     "read_stage_table",
+    "read_states",
+    "run_batch",
+    "run_on_dask",
     "stage_nodes",
     "stage_source",
+    "steps_to_folder",
+    "usual_workers",
     "write_patient",
     "write_slide_results",
     "write_submission",

@@ -8,7 +8,7 @@ about, is written last.
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,7 @@ from napari_camelyon.errors import FileWriteError, ResultError
 from napari_camelyon.files import read_json_result, write_json
 from napari_camelyon.heatmaps import (
     Heatmap,
+    maps_of,
     read_heatmap,
     read_patches,
     write_heatmap,
@@ -32,6 +33,7 @@ from napari_camelyon.tissue import PatchGrid
 
 __all__ = [
     "RUN_FILE",
+    "RunFacts",
     "RunRecord",
     "find_result_folders",
     "read_prediction",
@@ -42,9 +44,45 @@ __all__ = [
 RUN_FILE = "run.json"
 """Name of the file inside the result folder of a slide."""
 
-_NEWEST_SCHEMA = 2
-"""2 added `damaged_patches`."""
-_PACKAGES = ("numpy", "scipy", "shapely", "zarr", "openslide-bin", "torch", "torchvision")
+_NEWEST_SCHEMA = 3
+"""2 added `damaged_patches`, 3 what `RunFacts` holds."""
+_PACKAGES = (
+    "numpy", "scipy", "shapely", "zarr", "openslide-bin", "imagecodecs", "torch", "torchvision",
+    "timm", "openvino", "nncf", "onnxruntime", "distributed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run tells of itself; everything is a JSON value, and empty where nobody said.
+
+    Attributes
+    ----------
+    request_key : str
+        SHA-256 over all that the values depend on: model, slide, pixel size, grid, tissue, stain,
+        sampling. Not over the threshold, nor over the numeric path.
+    numeric_path : mapping
+        ``device``, ``engine``, ``precision``, ``batch_size`` and, in words, ``path``.
+    stain : mapping
+        ``method``, ``key`` and what was fitted; of a run without normalisation, ``method`` alone.
+    tissue : mapping
+        Which tissue was chosen, and in ``left_out`` how many patches were left out for what.
+    sampling : mapping
+        How uncertainty was estimated.
+    findings : tuple of mapping
+        What was found odd: ``kind``, ``sentence``, ``measured``.
+    progress : mapping
+        ``planned``, ``computed`` (now), ``known`` (from earlier runs), ``damaged``, ``seconds``,
+        ``patches_per_s``, and in ``problem`` why something could not be kept on the way.
+    """
+
+    request_key: str = ""
+    numeric_path: Mapping[str, Any] = field(default_factory=dict)
+    stain: Mapping[str, Any] = field(default_factory=dict)
+    tissue: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    findings: Sequence[Mapping[str, Any]] = ()
+    progress: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +103,9 @@ class RunRecord:
         Time in UTC, ISO 8601.
     damaged_patches : int
         Planned patches that were not computed because the slide is damaged there.
+    facts : RunFacts
+        What the run told of itself; empty in records of the first two schemas. In the file its
+        entries stand beside the others.
     """
 
     slide_name: str
@@ -76,6 +117,7 @@ class RunRecord:
     versions: Mapping[str, str]
     finished: str
     damaged_patches: int = 0
+    facts: RunFacts = field(default_factory=RunFacts)
 
 
 def write_slide_results(
@@ -89,6 +131,7 @@ def write_slide_results(
     tissue_fraction: ArrayLike | None = None,
     extra: Mapping[str, ArrayLike] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    facts: RunFacts | None = None,
 ) -> Path:
     """Write everything that is known of a slide into ``out/<slide name>/``.
 
@@ -108,6 +151,8 @@ def write_slide_results(
         As in `write_patches`.
     parameters : mapping or None
         What was chosen for the run, as JSON values; by default what the heatmap knows.
+    facts : RunFacts or None
+        What the run told of itself.
 
     Returns
     -------
@@ -126,6 +171,8 @@ def write_slide_results(
     folder = Path(out) / heatmap.slide_name
     _refuse_another_slide(folder, where, heatmap.slide_fingerprint)
     write_heatmap(heatmap, folder)
+    # An older record must not vouch for what is new.
+    (folder / RUN_FILE).unlink(missing_ok=True)
     write_patches(heatmap, folder, planned=planned, tissue_fraction=tissue_fraction, extra=extra)
     write_lesions(
         lesions,
@@ -150,8 +197,11 @@ def write_slide_results(
         versions=_versions(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         damaged_patches=heatmap.damaged_cells,
+        facts=facts or RunFacts(),
     )
-    write_json({"schema_version": _NEWEST_SCHEMA, **asdict(run)}, folder / RUN_FILE)
+    entries = asdict(run)
+    told = entries.pop("facts")
+    write_json({"schema_version": _NEWEST_SCHEMA, **entries, **told}, folder / RUN_FILE)
     return folder
 
 
@@ -167,8 +217,9 @@ def read_run(path: Path | str) -> RunRecord:
     path = path / RUN_FILE if path.is_dir() else path
     entries = read_json_result(path, newest_schema=_NEWEST_SCHEMA)
     entries.pop("schema_version")
+    told = {item.name: entries.pop(item.name) for item in fields(RunFacts) if item.name in entries}
     try:
-        return RunRecord(**entries)
+        return RunRecord(**entries, facts=RunFacts(**told))
     except TypeError as error:
         raise ResultError(f"{path} is damaged ({error}). Compute the result again.") from error
 
@@ -208,6 +259,7 @@ def read_prediction(folder: Path | str) -> tuple[Heatmap, PatchGrid]:
     tissue_fraction[rows, columns] = table.columns["tissue_fraction"]
     selected = np.zeros(heatmap.grid.shape, dtype=np.bool_)
     selected[rows, columns] = True
+    heatmap.maps.update(maps_of(table, cells, heatmap.grid))
     return heatmap, PatchGrid(heatmap.grid, tissue_fraction, selected)
 
 

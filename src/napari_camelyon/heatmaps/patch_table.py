@@ -11,13 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_camelyon.errors import ResultError
 from napari_camelyon.files import atomic_file, check_schema_version
+from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps.heatmap import Heatmap
 
-__all__ = ["PATCHES_FILE", "PatchTable", "read_patches", "write_patches"]
+__all__ = ["PATCHES_FILE", "PatchTable", "maps_of", "read_patches", "write_patches"]
 
 PATCHES_FILE = "patches.parquet"
 """Name of the table inside the result folder of a slide."""
 
+Values = NDArray[np.float32]
 _OURS = b"napari_camelyon"
 _NEWEST_SCHEMA = 1
 _REQUIRED = ("x_px", "y_px", "width_px", "height_px", "tissue_fraction", "probability")
@@ -58,7 +60,7 @@ def write_patches(
     Parameters
     ----------
     heatmap : Heatmap
-        Gives the places and the probabilities.
+        Gives the places, the probabilities, and a column for each of its `maps`.
     folder : path-like
         The slide's result folder, created if needed.
     planned : array_like of bool, shape (rows, columns), or None
@@ -67,7 +69,7 @@ def write_patches(
     tissue_fraction : array_like, shape (rows, columns), or None
         Share of each patch that is tissue, 0–1; None: NaN in every row.
     extra : mapping of str to array_like, shape (rows, columns), or None
-        Further columns, such as ``p_<class>`` or an uncertainty.
+        Further columns.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def write_patches(
         "tissue_fraction": _on_grid(heatmap, fraction, "tissue_fraction")[chosen].astype("f4"),
         "probability": heatmap.values[chosen],
     }
-    for name, values in (extra or {}).items():
+    for name, values in [*heatmap.maps.items(), *(extra or {}).items()]:
         if name in columns:
             raise ValueError(f"patches.parquet has a column {name!r} already.")
         columns[name] = _on_grid(heatmap, values, name)[chosen]
@@ -139,6 +141,32 @@ def read_patches(path: Path | str) -> PatchTable:
         raise ResultError(f"{path} lacks the columns {', '.join(missing)}. Compute it again.")
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
     return PatchTable(columns=columns, metadata=metadata)
+
+
+def maps_of(table: PatchTable, cells: NDArray[np.int64], grid: Grid) -> dict[str, Values]:
+    """Return the further columns of a table as `Heatmap.maps`.
+
+    Parameters
+    ----------
+    table : PatchTable
+    cells : ndarray of int64, shape (patches, 2)
+        ``(row, column)`` of each row of the table.
+    grid : Grid
+        Of the heatmap.
+
+    Returns
+    -------
+    dict of str to ndarray of float32, shape grid.shape
+        NaN where the table has no row. Columns that hold something else than 32-bit floats are no
+        maps.
+    """
+    maps = {}
+    for name, column in table.columns.items():
+        if name in _REQUIRED or column.dtype != np.float32:
+            continue
+        maps[name] = np.full(grid.shape, np.nan, dtype=np.float32)
+        maps[name][cells[:, 0], cells[:, 1]] = column
+    return maps
 
 
 def _on_grid(heatmap: Heatmap, values: ArrayLike, name: str) -> NDArray[Any]:

@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
+    from napari_camelyon.inference.calibrated import Calibration, expected_rate, known_calibration
+    from napari_camelyon.inference.calibration import calibrate
     from napari_camelyon.inference.checkpoint import (
         Checkpoint,
         CheckpointInUseError,
+        Interrupted,
+        find_interrupted,
+        forget_checkpoints,
         open_checkpoint,
     )
-    from napari_camelyon.inference.engine import Update, new_heatmap, predict_patches, run
+    from napari_camelyon.inference.engine import (
+        Update,
+        new_heatmap,
+        predict_patches,
+        run,
+        run_method,
+    )
     from napari_camelyon.inference.guards import (
         Finding,
         Watch,
@@ -27,6 +38,8 @@ if TYPE_CHECKING:
         watch_batch,
         watch_picture,
     )
+    from napari_camelyon.inference.int8 import Int8Comparison, prove_int8, read_proof
+    from napari_camelyon.inference.looking import PatchView, grid_around, look_closer
     from napari_camelyon.inference.numeric import (
         NumericPath,
         OutOfMemoryError,
@@ -42,11 +55,15 @@ if TYPE_CHECKING:
     from napari_camelyon.inference.uncertainty import SamplingPredictor, sampling_predictor
 
 __all__ = [
+    "Calibration",
     "Checkpoint",
     "CheckpointInUseError",
     "Finding",
+    "Int8Comparison",
+    "Interrupted",
     "NumericPath",
     "OutOfMemoryError",
+    "PatchView",
     "Pending",
     "Predicted",
     "Predictor",
@@ -54,19 +71,29 @@ __all__ = [
     "SamplingPredictor",
     "Update",
     "Watch",
+    "calibrate",
     "check_before",
     "check_probe",
     "choose_numeric_path",
     "cost_factor",
+    "expected_rate",
+    "find_interrupted",
     "findings",
+    "forget_checkpoints",
+    "grid_around",
+    "known_calibration",
+    "look_closer",
     "look_first",
     "new_heatmap",
     "new_watch",
     "open_checkpoint",
     "predict_patches",
     "prepare",
+    "prove_int8",
     "read_patch",
+    "read_proof",
     "run",
+    "run_method",
     "sampling_predictor",
     "transfer_tensor",
     "watch_batch",
@@ -74,11 +101,20 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Int8Comparison": "int8",
+    "prove_int8": "int8",
+    "read_proof": "int8",
+    "Calibration": "calibrated",
+    "calibrate": "calibration",
+    "expected_rate": "calibrated",
+    "known_calibration": "calibrated",
     "Checkpoint": "checkpoint",
     "CheckpointInUseError": "checkpoint",
     "Finding": "guards",
+    "Interrupted": "checkpoint",
     "NumericPath": "numeric",
     "OutOfMemoryError": "numeric",
+    "PatchView": "looking",
     "Pending": "numeric",
     "Predicted": "numeric",
     "Predictor": "numeric",
@@ -89,7 +125,11 @@ _MODULE_OF = {
     "check_probe": "guards",
     "choose_numeric_path": "numeric",
     "cost_factor": "sampling",
+    "find_interrupted": "checkpoint",
     "findings": "guards",
+    "forget_checkpoints": "checkpoint",
+    "grid_around": "looking",
+    "look_closer": "looking",
     "look_first": "guards",
     "new_heatmap": "engine",
     "new_watch": "guards",
@@ -98,6 +138,7 @@ _MODULE_OF = {
     "prepare": "numeric",
     "read_patch": "patches",
     "run": "engine",
+    "run_method": "engine",
     "sampling_predictor": "uncertainty",
     "transfer_tensor": "stain_on_device",
     "watch_batch": "guards",

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +29,36 @@ from napari_camelyon.errors import FileWriteError, ResultError
 from napari_camelyon.files import write_error
 from napari_camelyon.heatmaps import HeatmapMethod
 from napari_camelyon.inference.dense import can_run_dense
+from napari_camelyon.inference.numeric import NumericPath
 from napari_camelyon.models import Model
 from napari_camelyon.slides import Slide
 from napari_camelyon.tissue import PatchGrid
 
-__all__ = ["Checkpoint", "CheckpointInUseError", "KnownCells", "open_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointInUseError",
+    "Interrupted",
+    "KnownCells",
+    "find_interrupted",
+    "forget_checkpoints",
+    "open_checkpoint",
+]
 
 SUFFIX = ".cells"
 _MAGIC = b"napari-camelyon cells 1\n"
 _FRAME = struct.Struct("<II")  # length and CRC-32 of the record that follows
 _VALUES_VERSION = 1
 """To be raised when the same request would give other values, by another way of resampling say."""
+_SPEC_ENTRIES = (
+    "patch_px",
+    "patch_mpp",
+    "mean",
+    "std",
+    "activation",
+    "class_names",
+    "tumour_class",
+)
+"""What of a specification decides values."""
 _SYNC_EVERY_S = 10.0
 """What is written survives the end of the process at once, the end of the machine after this."""
 _LOCKED_BYTE = (1 << 31) - 2
@@ -48,10 +67,6 @@ _LOCKED_BYTE = (1 << 31) - 2
 
 class CheckpointInUseError(ResultError):
     """Another run computes the same slide in the same way at this moment."""
-
-
-class _Named(Protocol):
-    def describe(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,6 +89,25 @@ class KnownCells:
     values: NDArray[np.float32]
     maps: Mapping[str, NDArray[np.float32]]
     same_plan: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """How an earlier run computed, so that a later one can go on in the same way.
+
+    Attributes
+    ----------
+    path : NumericPath
+        How its numbers came about.
+    batch_size : int
+        Patches it predicted at once.
+    cells : int
+        How many of the patches that are wanted now it has computed.
+    """
+
+    path: NumericPath
+    batch_size: int
+    cells: int
 
 
 @dataclass(eq=False, slots=True)
@@ -176,7 +210,7 @@ def open_checkpoint(
     slide: Slide,
     model: Model,
     patch_grid: PatchGrid,
-    path: _Named,
+    path: NumericPath,
     stain_key: str = "",
     sampling_key: str = "",
     *,
@@ -218,22 +252,16 @@ def open_checkpoint(
     ResultError
         The file is no store of ours.
     """
-    method = method or ("dense" if can_run_dense(model, patch_grid.grid) else "patches")
     key = {
-        "slide_fingerprint": slide.fingerprint,
-        "model_sha256": model.sha256,
-        "grid": asdict(patch_grid.grid),
-        "patch_px": model.spec.patch_px,
-        "numeric_path": path.describe(),
-        "method": method,
+        **_task(slide, model, patch_grid, stain_key, sampling_key, method),
+        # Not why it was chosen, which may change from run to run.
+        "device": path.device,
+        "engine": path.engine,
+        "precision": path.precision,
         "batch_size": batch_size,
-        "stain": stain_key,
-        "sampling": sampling_key,
-        "values_version": _VALUES_VERSION,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     file = Path(folder) / f"{slide.fingerprint[:16]}-{digest[:16]}{SUFFIX}"
-    plan = hashlib.sha256(np.packbits(patch_grid.selected).tobytes()).hexdigest()[:16]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -242,15 +270,107 @@ def open_checkpoint(
         raise write_error(file, error) from error
     try:
         _lock(descriptor, file)
-        names = {"kind": "key", "slide": slide.name, "model": model.spec.name, **key}
-        return _begin(file, descriptor, names, patch_grid.grid.shape, plan)
+        head = {"kind": "key", "slide": slide.name, "model": model.spec.name, "key": key}
+        return _begin(file, descriptor, head, patch_grid)
     except BaseException:
         os.close(descriptor)
         raise
 
 
+def find_interrupted(
+    folder: Path | str,
+    slide: Slide,
+    model: Model,
+    patch_grid: PatchGrid,
+    stain_key: str = "",
+    sampling_key: str = "",
+    *,
+    method: HeatmapMethod | None = None,
+) -> Interrupted | None:
+    """Return how most of the wanted patches were computed by earlier runs; None: by none.
+
+    What a program chooses by itself, the numeric path and the size of a batch, may be chosen
+    otherwise the next day; whoever goes on with an interrupted run goes on with these.
+
+    Parameters
+    ----------
+    folder, slide, model, patch_grid, stain_key, sampling_key, method
+        As `open_checkpoint`. Files there that are no stores of ours are passed over.
+    """
+    task = _task(slide, model, patch_grid, stain_key, sampling_key, method)
+    best = None
+    for file in sorted(Path(folder).glob(f"{slide.fingerprint[:16]}-*{SUFFIX}")):
+        try:
+            content = file.read_bytes()
+        except OSError:
+            continue  # removed meanwhile, or somebody else's
+        records = [record for _end, record in _records(content)]
+        key = json.loads(records[0])["key"] if content.startswith(_MAGIC) and records else {}
+        if any(key.get(name) != entry for name, entry in task.items()):
+            continue
+        known = _known_cells(records, patch_grid.grid.shape, "").cells
+        cells = int(patch_grid.selected[known[:, 0], known[:, 1]].sum())
+        if cells > (0 if best is None else best.cells):
+            path = NumericPath(key["device"], key["engine"], key["precision"])
+            best = Interrupted(path, key["batch_size"], cells)
+    return best
+
+
+def forget_checkpoints(folder: Path | str, slide_fingerprint: str) -> int:
+    """Delete what was computed of a slide, in all ways, and return how many files that were.
+
+    A run on it then begins anew, also one that only has another threshold. Files of runs that are
+    under way stay.
+
+    Raises
+    ------
+    FileWriteError
+        A file cannot be deleted.
+    """
+    forgotten = 0
+    for file in sorted(Path(folder).glob(f"{slide_fingerprint[:16]}-*{SUFFIX}")):
+        try:
+            descriptor = os.open(file, os.O_RDWR)
+            try:
+                _lock(descriptor, file)
+            finally:
+                os.close(descriptor)
+            file.unlink()
+        except CheckpointInUseError:
+            continue
+        except FileNotFoundError:
+            continue  # somebody else was quicker
+        except OSError as error:
+            raise write_error(file, error) from error
+        forgotten += 1
+    return forgotten
+
+
+def _task(
+    slide: Slide,
+    model: Model,
+    patch_grid: PatchGrid,
+    stain_key: str,
+    sampling_key: str,
+    method: HeatmapMethod | None,
+) -> dict[str, Any]:
+    """Return what values depend on beside the numeric path and the size of a batch, as JSON."""
+    entries = json.loads(json.dumps(asdict(model.spec)))  # tuples are lists there
+    return {
+        "slide_fingerprint": slide.fingerprint,
+        "model_sha256": model.sha256,
+        "grid": asdict(patch_grid.grid),
+        # The same weights under another specification give other values.
+        "spec": {name: entries[name] for name in _SPEC_ENTRIES},
+        "method": method or ("dense" if can_run_dense(model, patch_grid.grid) else "patches"),
+        "stain": stain_key,
+        "sampling": sampling_key,
+        "values_version": _VALUES_VERSION,
+    }
+
+
 def _begin(
-    file: Path, descriptor: int, key: Mapping[str, Any], shape: tuple[int, int], plan: str
+    file: Path, descriptor: int, head: Mapping[str, Any], patch_grid: PatchGrid
 ) -> Checkpoint:
     """Read a locked file, cut a torn end off, and say who writes it now."""
     try:
@@ -260,6 +380,8 @@ def _begin(
     ours = min(len(content), len(_MAGIC))
     if content[:ours] != _MAGIC[:ours]:
         raise ResultError(f"{file} is no store of computed patches. Move it away and try again.")
+    plan = hashlib.sha256(np.packbits(patch_grid.selected).tobytes()).hexdigest()[:16]
+    shape = patch_grid.grid.shape
     records = list(_records(content))
     known = _known_cells([record for _end, record in records], shape, plan)
     end = records[-1][0] if records else 0
@@ -276,7 +398,7 @@ def _begin(
     except OSError as error:
         raise write_error(file, error) from error
     if not records:
-        checkpoint._unwritten.append(_MAGIC + _framed(json.dumps(key).encode()))
+        checkpoint._unwritten.append(_MAGIC + _framed(json.dumps(head).encode()))
     checkpoint._unwritten.append(_framed(json.dumps(opened).encode()))
     checkpoint._write()
     return checkpoint

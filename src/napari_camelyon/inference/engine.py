@@ -23,17 +23,24 @@ from napari_camelyon.inference.computing import (
 )
 from napari_camelyon.inference.control import RunControl
 from napari_camelyon.inference.dense import can_run_dense, finite, normalised, predict_block
+from napari_camelyon.inference.guards import (
+    Finding,
+    Watch,
+    findings,
+    watch_batch,
+    watch_picture,
+)
 from napari_camelyon.inference.numeric import choose_numeric_path, prepare
 from napari_camelyon.inference.pace import Pace
-from napari_camelyon.inference.predicted import OutOfMemoryError, Predicted
+from napari_camelyon.inference.predicted import OutOfMemoryError, Predicted, explained
 from napari_camelyon.inference.reading import ReadAhead, ReadBatch, Reader
 from napari_camelyon.inference.units import Waiting, batches_with, note_values, plan_units, wait_for
-from napari_camelyon.models import Model
+from napari_camelyon.models import Model, choose_device
 from napari_camelyon.slides import Slide
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.tissue import PatchGrid, PatchRules
 
-__all__ = ["Update", "new_heatmap", "predict_patches", "run"]
+__all__ = ["Update", "new_heatmap", "predict_patches", "run", "run_method"]
 
 Cells = NDArray[np.int64]
 Values = NDArray[np.float32]
@@ -63,7 +70,9 @@ class Update:
         Cells taken from the checkpoint at the start.
     batch_size : int
         Patches predicted at once by now: fewer than at the start if the device had no room, and
-        then the last digits of later values may differ from those of another run.
+        then the last digits of later values may differ from those of another run. 0: whole blocks.
+    findings : tuple of Finding
+        What the `watch` finds odd so far.
     problem : str
         Why what is computed cannot be kept in the checkpoint at this moment, as a sentence; else
         empty. The run goes on.
@@ -78,6 +87,7 @@ class Update:
     damaged: int = 0
     known: int = 0
     batch_size: int = 0
+    findings: tuple[Finding, ...] = ()
     problem: str = ""
 
 
@@ -100,6 +110,21 @@ def new_heatmap(slide: Slide, model: Model, patch_grid: PatchGrid) -> Heatmap:
     )
 
 
+def run_method(
+    model: Model,
+    grid: Grid,
+    predictor: AnyPredictor | None = None,
+    rules: PatchRules | None = None,
+) -> HeatmapMethod:
+    """Return whether `run` predicts patch by patch or whole blocks at once, given the same.
+
+    Densely where the network is fully convolutional and its outputs fit the grid, no rules leave
+    patches out, and no predictor is given: those see single patches.
+    """
+    dense = rules is None and predictor is None and can_run_dense(model, grid)
+    return "dense" if dense else "patches"
+
+
 def run(
     slide: Slide,
     model: Model,
@@ -113,6 +138,7 @@ def run(
     rules: PatchRules | None = None,
     control: RunControl | None = None,
     checkpoint: Checkpoint | None = None,
+    watch: Watch | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Update]:
     """Predict the selected patches of a slide and fill a heatmap, batch by batch.
@@ -161,6 +187,8 @@ def run(
     checkpoint : Checkpoint, optional
         From `open_checkpoint`: what it knows is not computed again but handed out with the first
         update, what is computed is appended. It is not closed.
+    watch : Watch, optional
+        From `new_watch`: looks at every batch; its findings are in the updates.
     cancelled : callable
         Asked before each batch, as ``control.cancelled``.
 
@@ -179,34 +207,35 @@ def run(
     heatmap = heatmap if heatmap is not None else new_heatmap(slide, model, patch_grid)
     control = control or RunControl()
     grid = patch_grid.grid
-    dense = rules is None and predictor is None and can_run_dense(model, grid)
-    _keep_to_one_method(heatmap, "dense" if dense else "patches")
+    method = run_method(model, grid, predictor, rules)
+    _keep_to_one_method(heatmap, method)
     known, others = _take_known(heatmap, patch_grid, checkpoint)
-    owned = None
-    if predictor is None:
-        path = choose_numeric_path(model, device=device, precision="fp32")
-        predictor = owned = prepare(model, path, batch_size=batch_size)
-    computing = Computing(predictor, batch_size or predictor.batch_size)
+    dense, computing, owned = None, None, None
+    if method == "dense":
+        dense = _dense(model, grid, choose_device(device))
+    else:
+        if predictor is None:
+            path = choose_numeric_path(model, device=device, engine="torch", precision="fp32")
+            predictor = owned = prepare(model, path, batch_size=batch_size)
+        computing = Computing(predictor, batch_size or predictor.batch_size)
     plan = plan_units(
         grid,
         patch_grid.selected & ~others,
         model.spec.patch_px,
-        None if dense else computing.at_once,
+        None if computing is None else computing.at_once,
     )
     unknown = np.isnan(heatmap.values[plan.cells[:, 0], plan.cells[:, 1]])
-    progress = _Progress(heatmap, int(unknown.sum()), len(known), checkpoint)
+    progress = _Progress(heatmap, int(unknown.sum()), len(known), checkpoint, watch)
     heatmap.damaged_cells = 0  # they are tried again
     if len(known):
-        yield progress.update(known, computing.at_once)
+        yield progress.update(known, _at_once(computing))
     needed = batches_with(plan, unknown)
     waiting = wait_for(plan, needed)
-    margin_px = model.dense_margin_px if dense else None
+    margin_px = None if dense is None else model.dense_margin_px
     reader = Reader(slide, plan, needed, model.spec.patch_px, rules, margin_px)
-    predict_densely = _dense(model, grid, predictor.path.device) if dense else None
-    reading = ReadAhead(reader, waiting, read_threads or _usual_threads(predictor))
-    job = _Job(
-        model, grid, control, cancelled, waiting, reading, computing, progress, predict_densely
-    )
+    computes_on = str(choose_device(device)) if predictor is None else predictor.path.device
+    reading = ReadAhead(reader, waiting, read_threads or _usual_threads(computes_on))
+    job = _Job(model, grid, control, cancelled, waiting, reading, progress, computing, dense)
     try:
         yield from _batches(job)
         if progress.damage is not None:
@@ -227,9 +256,9 @@ class _Job:
     cancelled: Callable[[], bool]
     waiting: Waiting
     reading: ReadAhead
-    computing: Computing
     progress: "_Progress"
-    predict_densely: Callable[[ReadBatch], Values] | None
+    computing: Computing | None
+    dense: Callable[[Patches, Cells], Values] | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -237,6 +266,7 @@ class _Launched:
     """A batch under way; nothing is begun where nothing of it is to be predicted."""
 
     batch: ReadBatch
+    patches: Patches
     begun: Begun | None
 
 
@@ -272,48 +302,65 @@ def _launch_next(job: _Job, flight: deque[_Launched]) -> bool:
     """Launch as many batches as keep the device busy; return whether the run ends with them."""
     if job.control.view_px != job.waiting.view:
         job.reading.look(job.control.view_px)
-    while len(flight) < job.computing.predictor.depth and not job.control.paused:
+    depth = 1 if job.computing is None else job.computing.predictor.depth
+    while len(flight) < depth and not job.control.paused:
         batch = job.reading.take(may_wait=not flight)
         if batch is None:
             return not flight
         if job.cancelled() or job.control.cancelled:
             return True
+        # A choice would be a copy.
+        patches = batch.pixels if batch.passing.all() else batch.pixels[batch.passing]
         begun = None
-        if job.predict_densely is None and (batch.passing & ~batch.lost).any():
+        if job.computing is not None and (batch.passing & ~batch.lost).any():
             # With the damaged ones: the others then share their batch with as many as if all
             # were sound.
-            begun = begin(job.computing, batch.pixels[batch.passing])
-        flight.append(_Launched(batch, begun))
+            begun = begin(job.computing, patches)
+        flight.append(_Launched(batch, patches, begun))
     return False
 
 
 def _finish(job: _Job, launched: _Launched) -> Update:
     batch = launched.batch
     maps: dict[str, Values] = {}
-    if job.predict_densely is not None:
-        values = job.predict_densely(batch)
+    if job.computing is None:
+        values = _predict_block(job, batch)
     else:
-        values, maps = _land(job, launched)
+        values, maps = _land(job, job.computing, launched)
+    _look_at(job, batch, values)
     job.reading.finished(batch)
     note_values(job.waiting, batch.cells, values)
-    return job.progress.fill(batch, values, maps, job.computing.at_once)
+    return job.progress.fill(batch, values, maps, _at_once(job.computing))
 
 
-def _land(job: _Job, launched: _Launched) -> tuple[Values, dict[str, Values]]:
+def _look_at(job: _Job, batch: ReadBatch, values: Values) -> None:
+    watch = job.progress.watch
+    if watch is None:
+        return
+    if job.computing is not None:
+        watch_batch(watch, batch.pixels, values)
+        return
+    spec, grid = job.model.spec, job.grid
+    corners = grid.corners(batch.cells)
+    scale = spec.patch_px / np.array([grid.patch_width_px, grid.patch_height_px])
+    places = (corners - corners.min(axis=0)) * scale + job.model.dense_margin_px
+    watch_picture(watch, batch.pixels, np.rint(places).astype(np.int64), spec.patch_px, values)
+
+
+def _land(job: _Job, computing: Computing, launched: _Launched) -> tuple[Values, dict[str, Values]]:
     """Return the values of a batch under way, NaN for what is lost or does not pass."""
     batch = launched.batch
     values = np.full(len(batch.cells), np.nan, dtype=np.float32)
     if launched.begun is None:
         return values, {}
-    passing = batch.passing
-    patches = batch.pixels[passing]
+    passing, patches = batch.passing, launched.patches
     try:
-        predicted = end(job.computing, patches, launched.begun)
+        predicted = end(computing, patches, launched.begun)
     except OutOfMemoryError:
         raise
     except ModelError as error:
         cells = batch.cells[passing]
-        raise failure_in_place(job.computing, error, patches, cells, job.grid) from error
+        raise failure_in_place(computing, error, patches, cells, job.grid) from error
     values[passing] = predicted.probabilities[:, job.model.spec.tumour_class]
     values[batch.lost] = np.nan
     maps: dict[str, Values] = {}
@@ -332,6 +379,7 @@ class _Progress:
     total: int
     known: int
     checkpoint: Checkpoint | None
+    watch: Watch | None
     done: int = 0
     damage: DamagedSlideError | None = None
     pace: Pace = field(default_factory=Pace)
@@ -368,6 +416,7 @@ class _Progress:
             self.heatmap.damaged_cells,
             self.known,
             batch_size,
+            () if self.watch is None else findings(self.watch),
             "" if self.checkpoint is None else self.checkpoint.problem,
         )
 
@@ -412,24 +461,61 @@ def _columns(predicted: Predicted, spec: ModelSpec) -> dict[str, Values]:
     return {**columns, **predicted.maps}
 
 
-def _dense(model: Model, grid: Grid, device: str) -> Callable[[ReadBatch], Values]:
-    target = torch.device(device)
-    module = model.module.to(target).to(memory_format=torch.channels_last)
+def _dense(model: Model, grid: Grid, device: torch.device) -> Callable[[Patches, Cells], Values]:
+    """Return what predicts the cells of a picture as a whole."""
+    module = model.module.to(device).to(memory_format=torch.channels_last)
 
-    def predict(batch: ReadBatch) -> Values:
-        if batch.lost.all():
-            return np.full(len(batch.cells), np.nan, dtype=np.float32)
-        values = predict_block(model, module, batch.pixels, grid, batch.cells, target)
-        values[batch.lost] = np.nan
-        return values
+    def predict(picture: Patches, cells: Cells) -> Values:
+        try:
+            return predict_block(model, module, picture, grid, cells, device)
+        except RuntimeError as error:
+            raise explained(error, model, str(device)) from error
 
     return predict
 
 
-def _usual_threads(predictor: AnyPredictor) -> int:
+def _at_once(computing: Computing | None) -> int:
+    return 0 if computing is None else computing.at_once
+
+
+def _predict_block(job: _Job, batch: ReadBatch) -> Values:
+    """Return the values of a block, NaN for what is lost; where there is no room, of its halves."""
+    values = np.full(len(batch.cells), np.nan, dtype=np.float32)
+    if job.dense is None or batch.lost.all():
+        return values
+    try:
+        values[:] = job.dense(batch.pixels, batch.cells)
+    except OutOfMemoryError:
+        extent = np.ptp(batch.cells, axis=0)
+        if not extent.any():
+            raise
+        axis = int(np.argmax(extent))
+        early = batch.cells[:, axis] <= batch.cells[:, axis].min() + extent[axis] // 2
+        for half in (early, ~early):
+            values[half] = _predict_block(job, job.reading.part_of(batch, half))
+    except ModelError as error:
+        x_px, y_px = job.grid.corners(batch.cells).min(axis=0).tolist()
+        raise ModelError(
+            f"{error} It happened with the block of {len(batch.cells)} patches at slide point "
+            f"({x_px}, {y_px})."
+        ) from error
+    values[batch.lost] = np.nan
+    return values
+
+
+def _usual_threads(device: str) -> int:
     """Return how many threads feed a device: on a CPU, few, for the model wants the cores."""
-    cores = os.cpu_count() or 1
-    return max(1, cores // 4) if predictor.path.device == "cpu" else min(16, cores)
+    cores = _cores()
+    return max(1, cores // 4) if device == "cpu" else min(16, cores)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; batches of slides share them out."""
+    # sched_getaffinity is not there on Windows and macOS.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores, int(share))) if share.isdecimal() else cores
 
 
 def _refuse_nothing(slide: Slide, progress: _Progress) -> None:

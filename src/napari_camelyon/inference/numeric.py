@@ -1,14 +1,30 @@
 """The numeric path of a run: which device, engine and precision, and the predictor on it."""
 
 import platform
-from dataclasses import dataclass
-from typing import Literal
+import shutil
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import ModelError
+from napari_camelyon.inference.calibrated import expected_rate, known_calibration
+from napari_camelyon.inference.compiling import (
+    COMPILERS,
+    compile_ahead,
+    compiled_engine,
+    is_compiled,
+)
+from napari_camelyon.inference.int8 import int8_program
+from napari_camelyon.inference.numeric_path import NumericPath
+from napari_camelyon.inference.openvino_engine import (
+    converted,
+    has_bf16,
+    is_converted,
+    openvino_engine,
+    require_openvino,
+)
 from napari_camelyon.inference.predicted import (
     OutOfMemoryError,
     Pending,
@@ -17,8 +33,10 @@ from napari_camelyon.inference.predicted import (
     explained,
     probabilities,
 )
-from napari_camelyon.inference.torch_engine import DTYPES, Engine, torch_engine
+from napari_camelyon.inference.stain_on_device import transfer_tensor
+from napari_camelyon.inference.torch_engine import Change, Engine, torch_engine
 from napari_camelyon.models import Model, choose_device
+from napari_camelyon.stain import StainTransfer
 
 __all__ = [
     "NumericPath",
@@ -30,41 +48,30 @@ __all__ = [
     "prepare",
 ]
 
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
+ENGINES = ("torch", "compiled", "openvino", "onnxruntime")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
+_PAYS_COMPILING = 100_000
+"""Patches from which compiling beforehand pays: it takes a minute or two, and each patch gains a
+millisecond."""
 
-@dataclass(frozen=True, slots=True)
-class NumericPath:
-    """How the numbers of a run come about; one run keeps to one.
-
-    Attributes
-    ----------
-    device : str
-        ``cpu``, ``cuda:0``, ``mps``.
-    engine : str
-        ``torch``.
-    precision : str
-        ``fp32``, ``bf16``, ``fp16`` or ``int8``.
-    """
-
-    device: str
-    engine: str
-    precision: str
-
-    def describe(self) -> str:
-        """Return the path as people read it, such as ``torch bf16 on cpu``."""
-        return f"{self.engine} {self.precision} on {self.device}"
+_PAYS_CONVERTED = 500
+_PAYS_UNCONVERTED = 2000
+"""Patches from which OpenVINO pays: compiling takes a second or two, converting some more, and each
+patch gains 2 ms or more."""
 
 
 def choose_numeric_path(
-    model: Model,  # noqa: ARG001
+    model: Model,
     *,
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",
-    expected_patches: int | None = None,  # noqa: ARG001
+    expected_patches: int | None = None,
 ) -> NumericPath:
     """Return the fastest path that is exact enough, or the one that is asked for.
+
+    What is asked for is taken or refused, never replaced; what is left to ``auto`` follows.
 
     Parameters
     ----------
@@ -72,11 +79,15 @@ def choose_numeric_path(
     device : str
         ``auto`` (CUDA, then MPS, then CPU) or a device's name.
     engine : str
-        ``auto`` or ``torch``.
+        ``auto``: OpenVINO on a CPU where it is installed, takes the model, and the run is long
+        enough to pay for setting it up; else a compiled network where there is one or the run is
+        long enough to pay for it; else torch. Or ``torch``, ``compiled``, ``openvino``, and for
+        ONNX models ``onnxruntime``, which is what torch stands for there.
     precision : str
-        ``auto``: bf16 where the device computes in it, else fp32. Or ``fp32``, ``bf16``, ``fp16``.
+        ``auto``: bf16 where the device computes in it, else fp32; never int8. Or ``fp32``,
+        ``bf16``, ``fp16``, and ``int8`` for models with a proof (`prove_int8`).
     expected_patches : int, optional
-        How many patches the run is about to predict.
+        How many patches the whole run predicts, those of an interrupted one included. None: many.
 
     Returns
     -------
@@ -85,18 +96,113 @@ def choose_numeric_path(
     Raises
     ------
     ModelError
-        What is asked for is not available here; never replaced silently by something else.
+        What is asked for is not available here.
     """
-    target = str(choose_device(device))
-    if engine not in ("auto", "torch"):
-        raise ModelError(f"The engine {engine!r} is not known. Choose one of: auto, torch.")
-    if precision == "auto":
-        precision = "bf16" if _gains_from_bf16(torch.device(target)) else "fp32"
-    if precision not in DTYPES:
+    target = choose_device(device)
+    if engine not in ("auto", *ENGINES):
+        raise ModelError(f"The engine {engine!r} is not known. Choose one of: {_words(ENGINES)}.")
+    if precision not in ("auto", *PRECISIONS):
         raise ModelError(
-            f"The precision {precision!r} is not known. Choose one of: auto, {', '.join(DTYPES)}."
+            f"The precision {precision!r} is not known. Choose one of: {_words(PRECISIONS)}."
         )
-    return NumericPath(target, "torch", precision)
+    if engine == "onnxruntime" and model.kind != "onnx":
+        raise ModelError(
+            f"ONNX Runtime runs ONNX models; {model.path} is none. Choose the engine torch or "
+            "openvino."
+        )
+    if engine == "compiled":
+        return _compiled_path(model, target, precision, "")
+    if engine == "openvino" or (precision == "int8" and engine == "auto"):
+        return _openvino_path(model, target, precision)
+    if engine in ("torch", "onnxruntime") or target.type != "cpu":
+        return _torch_path(model, target, precision, "")
+    because = _why_not_openvino(model, precision, expected_patches)
+    if because and _compiling_pays(model, target, precision, expected_patches):
+        return _compiled_path(model, target, precision, because)
+    if because:
+        return _torch_path(model, target, precision, because)
+    return _openvino_path(model, target, precision)
+
+
+def _torch_path(model: Model, device: torch.device, precision: str, because: str) -> NumericPath:
+    if model.kind == "onnx":
+        if device.type != "cpu" or precision not in ("auto", "fp32"):
+            raise ModelError(
+                f"The ONNX model {model.path} runs on the CPU in fp32, or with the engine openvino."
+            )
+        return NumericPath("cpu", "onnxruntime", "fp32", because)
+    if precision == "int8":
+        raise ModelError("The engine torch has no int8 here. Choose the engine openvino.")
+    if precision == "auto":
+        # An exported program has its types written into it.
+        fixed = model.kind == "exported"
+        gains = _gains_from_bf16(device) and not fixed
+        if gains and _can_be_cast(model, device) and not _was_slower(model, device):
+            precision = "bf16"
+        else:
+            precision = "fp32"
+    if model.kind == "exported" and precision != "fp32":
+        raise ModelError(
+            f"The exported program {model.path} computes in the precision it was exported with. "
+            "Choose fp32, or the engine openvino."
+        )
+    if device.type == "cpu" and precision == "fp16":
+        raise ModelError("Half precision (fp16) needs a GPU. Choose bf16 or fp32 on the CPU.")
+    return NumericPath(str(device), "torch", precision, because)
+
+
+def _compiled_path(model: Model, device: torch.device, precision: str, because: str) -> NumericPath:
+    if device.type != "cpu":
+        raise ModelError(
+            f"Compiled networks run on the CPU here, not on {device}. Choose the engine torch."
+        )
+    precision = _torch_path(model, device, precision, "").precision
+    compile_ahead(model, precision)
+    return NumericPath("cpu", "compiled", precision, because)
+
+
+def _compiling_pays(
+    model: Model, device: torch.device, precision: str, expected_patches: int | None
+) -> bool:
+    if model.kind != "torch" or precision in ("fp16", "int8"):
+        return False
+    if is_compiled(model, _torch_path(model, device, precision, "").precision):
+        return True
+    has_compiler = any(map(shutil.which, COMPILERS))
+    return has_compiler and expected_patches is not None and expected_patches >= _PAYS_COMPILING
+
+
+def _openvino_path(model: Model, device: torch.device, precision: str) -> NumericPath:
+    if device.type != "cpu":
+        raise ModelError(f"OpenVINO runs on the CPU here, not on {device}. Choose the device cpu.")
+    if precision == "fp16":
+        raise ModelError("Half precision (fp16) needs a GPU. Choose bf16 or fp32 on the CPU.")
+    require_openvino()
+    if precision == "int8":
+        int8_program(model)  # refuses without a proof
+    else:
+        converted(model)
+    if precision == "auto":
+        precision = "bf16" if has_bf16() else "fp32"
+    return NumericPath("cpu", "openvino", precision)
+
+
+def _why_not_openvino(model: Model, precision: str, expected_patches: int | None) -> str:
+    if precision == "fp16":
+        return "OpenVINO has no fp16 on the CPU"
+    try:
+        require_openvino()
+        pays = _PAYS_CONVERTED if is_converted(model) else _PAYS_UNCONVERTED
+        if expected_patches is not None and expected_patches < pays:
+            return f"setting OpenVINO up pays from {pays} patches"
+        converted(model)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return ", ".join(("auto", *names))
 
 
 class Predictor:
@@ -163,7 +269,7 @@ def prepare(
     path: NumericPath,
     *,
     batch_size: int | None = None,
-    stain: None = None,  # noqa: ARG001
+    stain: StainTransfer | None = None,
 ) -> Predictor:
     """Set a model up on a numeric path.
 
@@ -173,7 +279,7 @@ def prepare(
     path : NumericPath
         From `choose_numeric_path`.
     batch_size : int, optional
-        Default: what suits the device.
+        Default: what was measured (`calibrate`), else what suits such a device.
     stain : StainTransfer, optional
         Stain normalisation, applied on the device.
 
@@ -186,16 +292,55 @@ def prepare(
     ModelError
         The model cannot run on this path.
     """
+    size = batch_size or _best_batch(model, path)
+    change = None if stain is None else partial(transfer_tensor, stain=stain)
     try:
-        engine = torch_engine(model, path.device, path.precision)
+        engine = _engine(model, path, size, change)
     except RuntimeError as error:
         raise explained(error, model, path.device) from error
-    return Predictor(model, path, batch_size or _usual_batch(path), engine)
+    return Predictor(model, path, size, engine)
 
 
-def _usual_batch(path: NumericPath) -> int:
+def _engine(model: Model, path: NumericPath, batch_size: int, change: Change | None) -> Engine:
+    if path.engine == "openvino":
+        program = int8_program(model) if path.precision == "int8" else converted(model)
+        return openvino_engine(model, program, path.precision, batch_size, change=change)
+    if path.engine == "compiled":
+        package = compile_ahead(model, path.precision)
+        return compiled_engine(model, package, path.precision, change=change)
+    return torch_engine(model, path.device, path.precision, change=change)
+
+
+def _best_batch(model: Model, path: NumericPath) -> int:
+    known = known_calibration(model, path)
+    if known is not None:
+        return known.batch_size
     # 8-16 is as fast as more on a CPU and keeps cancelling quick.
     return 16 if path.device == "cpu" else 256
+
+
+def _was_slower(model: Model, device: torch.device) -> bool:
+    """Tell whether bfloat16 was measured to be slower than float32 here."""
+    rates = [
+        expected_rate(model, NumericPath(str(device), "torch", precision))
+        for precision in ("bf16", "fp32")
+    ]
+    return None not in rates and rates[0] < rates[1]  # type: ignore[operator]
+
+
+def _can_be_cast(model: Model, device: torch.device) -> bool:
+    """Tell whether a program computes in bfloat16: some have float32 written into them."""
+    if model.kind != "torchscript":
+        return True
+    px = model.spec.patch_px
+    engine = torch_engine(model, str(device), "bf16")
+    try:
+        check_outputs(engine.start(np.full((1, px, px, 3), 200, np.uint8))(), 1, model)
+    except (RuntimeError, ModelError):
+        return False
+    finally:
+        engine.stop()
+    return True
 
 
 def _gains_from_bf16(device: torch.device) -> bool:

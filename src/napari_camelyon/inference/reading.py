@@ -142,6 +142,10 @@ class ReadAhead:
             self._refill()
         return self._ready.popleft()
 
+    def part_of(self, batch: ReadBatch, chosen: NDArray[np.bool_]) -> ReadBatch:
+        """Read some cells of a dense batch again, as a smaller picture; in the calling thread."""
+        return _read_picture(self._reader, batch.cells[chosen])
+
     def finished(self, batch: ReadBatch) -> None:
         """Say that the pixels of a batch are not needed any more."""
         batch.unit.open_batches -= 1
@@ -202,14 +206,17 @@ def _read_patches(
 def _read_dense(
     reader: Reader, unit: int, _new_buffer: Callable[[int], NDArray[np.uint8]]
 ) -> list[ReadBatch]:
+    (number,) = reader.plan.batches_of(unit)
+    return [_read_picture(reader, reader.plan.cells[reader.plan.batch(number)])]
+
+
+def _read_picture(reader: Reader, cells: NDArray[np.int64]) -> ReadBatch:
     slide, grid, patch_px = reader.slide, reader.plan.grid, reader.patch_px
     margin_px = reader.dense_margin_px or 0
-    (number,) = reader.plan.batches_of(unit)
-    cells = reader.plan.cells[reader.plan.batch(number)]
     damages: list[Damage] = []
     picture = read_picture(slide, grid, cells, patch_px, damages.append, margin_px=margin_px)
     # Resampling a picture as a whole mixes neighbouring pixels of the model's input.
     lost = touched_cells(slide, grid, cells, patch_px, damages, margin_px=margin_px + 1)
     passing = np.ones(len(cells), dtype=np.bool_)
     damage = damages[0].error if damages else None
-    return [ReadBatch(cells, picture, lost, passing, damage, _Unit(None, 1))]
+    return ReadBatch(cells, picture, lost, passing, damage, _Unit(None, 1))

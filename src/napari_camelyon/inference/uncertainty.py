@@ -211,7 +211,7 @@ def sampling_predictor(
 def _augmented(
     model: Model, path: NumericPath, batch_size: int | None, stain: StainTransfer | None
 ) -> SamplingPredictor:
-    base = prepare(model, path, batch_size=batch_size, stain=stain)  # type: ignore[arg-type]
+    base = prepare(model, path, batch_size=batch_size, stain=stain)
 
     def submit(patches: Patches) -> Pending:
         waiting = [base.submit(symmetric(patches, index)) for index in range(SYMMETRIES)]
@@ -236,10 +236,7 @@ def _ensemble(
     orders = [_order_of_classes(first, model) for model in models]
     for model in models[1:]:
         _refuse_other_fields(first, model)
-    members = [
-        prepare(model, path, batch_size=batch_size, stain=stain)  # type: ignore[arg-type]
-        for model in models
-    ]
+    members = [prepare(model, path, batch_size=batch_size, stain=stain) for model in models]
 
     def submit(patches: Patches) -> Pending:
         waiting = [
@@ -400,7 +397,7 @@ def _dropping(
         )
     draws = _Draws()
     network = _with_dropout_left_on(model.module, draws)
-    base = prepare(replace(model, module=network), path, batch_size=batch_size, stain=stain)  # type: ignore[arg-type]
+    base = prepare(replace(model, module=network), path, batch_size=batch_size, stain=stain)
     worker = ThreadPoolExecutor(1, thread_name_prefix="sample")
 
     def sample(patches: Patches, seed: int) -> NDArray[np.float32]:

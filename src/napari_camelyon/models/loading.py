@@ -1,33 +1,31 @@
-"""Loading networks: the bundled one, torchvision ResNet state dicts, WSInfer folders.
+"""Loading networks as they lie on the disk, and bringing them to one form.
 
-Nothing here executes code from a file: state dicts are read as tensors only
-(``weights_only=True`` or safetensors), and TorchScript runs in its own interpreter.
+Nothing here executes code from a file unless that was allowed: state dicts are read as tensors
+only, and programs are looked into before they are opened (`napari_camelyon.models.inspecting`).
 """
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from napari_camelyon.errors import ModelError
-from napari_camelyon.files import file_sha256
+from napari_camelyon.models.layouts import find_layout
 from napari_camelyon.models.networks import MARGIN_PX, STRIDE_PX, TissueNet
-from napari_camelyon.models.triton_import import import_triton_apart
-from napari_camelyon.models.wsinfer import read_wsinfer_spec
-from napari_camelyon.specs import ModelSpec, read_model_spec
+from napari_camelyon.models.networks_by_name import build_network, recognise_network
+from napari_camelyon.models.programs import ModelKind, open_program, program_kind
+from napari_camelyon.models.registry import find_model
+from napari_camelyon.models.state_dicts import first_line, load_into, read_weights
+from napari_camelyon.models.tumour_class import tumour_index
+from napari_camelyon.models.weight_files import weights_sha256
+from napari_camelyon.models.wrappers import LogProbabilities
+from napari_camelyon.specs import ModelSpec
 
-__all__ = ["Model", "load_model", "load_tissue_net"]
-
-StateDict = dict[str, Tensor]
-ModelKind = Literal["torch", "torchscript", "exported", "onnx"]
+__all__ = ["Model", "ModelKind", "load_model", "load_tissue_net", "open_model"]
 
 REFERENCE_SPEC = ModelSpec(
     name="ResNet",
@@ -40,8 +38,13 @@ REFERENCE_SPEC = ModelSpec(
     ),
 )
 
-_WRAPPER_PREFIXES = ("module.", "model.", "net.", "backbone.", "_orig_mod.")
-_CONTAINER_KEYS = ("state_dict", "model_state_dict", "model")
+_REFERENCE_NETWORKS = {"resnet18", "resnet34", "resnet50"}
+
+_PROGRAM_ERRORS = (
+    RuntimeError, ValueError, TypeError, AssertionError, AttributeError, IndexError, KeyError,
+    NotImplementedError,
+)  # fmt: skip
+"""What programs of others raise on input that they do not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +88,29 @@ class Model:
 
 
 def load_model(
-    path: Path | str | None = None,
+    path_or_name: Path | str | None = None,
     *,
     spec: ModelSpec | None = None,
     tumour_class: str | None = None,
+    allow_pickle: bool = False,
 ) -> Model:
-    """Load a model.
+    """Load a model from where it lies or by its name. The network is never asked.
 
     Parameters
     ----------
-    path : path-like, optional
-        None: the bundled demonstration model. A file ``.safetensors``, ``.pt`` or ``.pth`` with a
-        state dict of a torchvision ResNet-18, -34 or -50; beside it a specification of the same
-        name ending ``.json`` may lie. Or a folder in the layout of WSInfer
-        (``torchscript_model.pt`` and ``config.json``).
+    path_or_name : path-like, optional
+        None: the bundled demonstration model. A file with a state dict (``.safetensors``, ``.pt``,
+        ``.pth``), a TorchScript program (``.pt``), a program of ``torch.export`` (``.pt2``) or an
+        ONNX model; beside it a specification of the same name ending ``.json`` may lie. A folder
+        as WSInfer, timm or the hub lay them out. Or a name that `list_models` shows, or
+        ``hf-hub:owner/name`` of a model that was fetched before.
     spec : ModelSpec, optional
-        Takes the place of the specification that lies beside the weights.
+        Takes the place of the specification that is found.
     tumour_class : str, optional
         Name of the class that is tumour, where the names do not tell.
+    allow_pickle : bool
+        Also load pickled Python objects and unusual exported programs. **They can run any code**:
+        only for files of people that you trust.
 
     Returns
     -------
@@ -111,25 +119,72 @@ def load_model(
     Raises
     ------
     ModelError
-        The file is missing, damaged, of an unknown kind, or does not fit its network.
+        There is no such model, or it is damaged, changed since it was added, of an unknown kind,
+        could run code, or does not fit its specification.
+    TumourClassError
+        Which class is tumour has to be said.
     """
-    if path is None:
-        with as_file(files("napari_camelyon.models") / "bundled") as folder:
-            return load_tissue_net(folder)
-    path = Path(path)
-    if path.is_dir():
-        return _load_wsinfer(path, spec, tumour_class)
-    if not path.exists():
+    if path_or_name is None:
+        return _bundled()
+    found = find_model(path_or_name)
+    if found is None:
+        return _bundled()
+    return open_model(
+        found.path,
+        spec=spec or found.spec,
+        tumour_class=tumour_class,
+        allow_pickle=allow_pickle or found.code_allowed,
+        expected_sha256=found.sha256,
+    )
+
+
+def open_model(
+    path: Path,
+    *,
+    spec: ModelSpec | None = None,
+    tumour_class: str | None = None,
+    patch_mpp: float | None = None,
+    allow_pickle: bool = False,
+    expected_sha256: str | None = None,
+) -> Model:
+    """Open the model that lies at a path; as `load_model`, without the registry.
+
+    Parameters
+    ----------
+    path : Path
+    spec, tumour_class, allow_pickle
+        As in `load_model`.
+    patch_mpp : float, optional
+        µm per pixel of the input, where nothing says so.
+    expected_sha256 : str, optional
+        Of the weights; anything else is refused.
+    """
+    layout = find_layout(path, spec=spec, tumour_class=tumour_class, patch_mpp=patch_mpp)
+    weights, found = layout.weights, layout.spec
+    sha256 = weights_sha256(weights)
+    if expected_sha256 not in {None, sha256}:
         raise ModelError(
-            f"There is no model at {path}. Give a state dict (.safetensors, .pt, .pth) or a "
-            "WSInfer folder."
+            f"The weights {weights} are not those that were added (SHA-256 {sha256[:16]}… instead "
+            f"of {(expected_sha256 or '')[:16]}…). Remove the model and add it again: "
+            "napari-camelyon models --help"
         )
-    state = _strip_wrapping(_read_state_dict(path))
-    module, outputs = _resnet_for(state, path)
-    found = spec or _spec_beside(path) or replace(REFERENCE_SPEC, name=path.stem)
-    found = _fit_spec(found, outputs, tumour_class, path)
-    _load_into(module, state, path)
-    return Model(found, module.eval(), path, file_sha256(path))
+    kind = program_kind(weights)
+    if kind == "torch":
+        module, outputs, found = _open_weights(
+            weights, found, layout.arguments, patch_mpp, allow_pickle
+        )
+    else:
+        found = _require_spec(found, weights)
+        module = open_program(weights, kind, allow_pickle=allow_pickle)
+        outputs = None
+    _refuse_non_finite(module, weights)
+    if outputs is None:
+        outputs = _try_out(module, found, weights)
+    found = _fit_spec(found, outputs, tumour_class, weights)
+    module, found = _to_logits(module, found, outputs)
+    if isinstance(module, TissueNet):
+        return Model(found, module.eval(), weights, sha256, STRIDE_PX, MARGIN_PX)
+    return Model(found, module.eval(), weights, sha256, kind=kind)
 
 
 def load_tissue_net(folder: Path) -> Model:
@@ -137,141 +192,104 @@ def load_tissue_net(folder: Path) -> Model:
 
     Raises `ModelError` where weights or specification are missing or damaged.
     """
-    weights = folder / "model.safetensors"
-    module = TissueNet()
-    _load_into(module, _read_state_dict(weights), weights)
-    return Model(
-        read_model_spec(folder / "spec.json"),
-        module.eval(),
-        weights,
-        file_sha256(weights),
-        dense_stride_px=STRIDE_PX,
-        dense_margin_px=MARGIN_PX,
-    )
+    return open_model(folder)
 
 
-def _load_wsinfer(folder: Path, spec: ModelSpec | None, tumour_class: str | None) -> Model:
-    weights = folder / "torchscript_model.pt"
-    config = folder / "config.json"
-    if not weights.exists() or not config.exists():
+def _bundled() -> Model:
+    with as_file(files("napari_camelyon.models") / "bundled") as folder:
+        return load_tissue_net(folder)
+
+
+def _open_weights(
+    path: Path,
+    spec: ModelSpec | None,
+    arguments: Mapping[str, Any],
+    patch_mpp: float | None,
+    allow_pickle: bool,
+) -> tuple[nn.Module, int | None, ModelSpec]:
+    """Return the network, its number of outputs (None: to be tried) and its specification."""
+    state = read_weights(path, allow_pickle=allow_pickle)
+    if isinstance(state, nn.Module):
+        return state.eval(), None, _require_spec(spec, path)
+    said = spec.architecture if spec is not None else ""
+    architecture = said or recognise_network(state)
+    if architecture is None:
         raise ModelError(
-            f"The folder {folder} is no WSInfer model: it should hold torchscript_model.pt and "
-            "config.json."
+            f"The tensors in {path} are not those of a torchvision ResNet or another network that "
+            f"shows in them (first names: {', '.join(list(state)[:3])}). Name the network of "
+            f"torchvision or timm as architecture in a specification beside it: "
+            f"{path.with_suffix('.json').name}."
         )
-    found = spec or read_wsinfer_spec(config, tumour_class)
-    try:
-        with warnings.catch_warnings():
-            # TorchScript is on its way out of torch, but it is what the zoo is made of.
-            warnings.simplefilter("ignore", FutureWarning)
-            module = torch.jit.load(weights, map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
+    if spec is None:
+        if architecture not in _REFERENCE_NETWORKS:
+            _require_spec(spec, path)
+        spec = replace(REFERENCE_SPEC, name=path.stem)
+        if patch_mpp is not None:
+            spec = replace(spec, patch_mpp=patch_mpp)
+    module, outputs = build_network(architecture, state, arguments, str(path))
+    load_into(module, state, path)
+    return module.eval(), outputs, spec
+
+
+def _require_spec(spec: ModelSpec | None, path: Path) -> ModelSpec:
+    if spec is None:
         raise ModelError(
-            f"{weights} is no readable TorchScript program ({_first_line(error)}). "
-            "Download the model again."
-        ) from error
-    return Model(found, module.eval(), weights, file_sha256(weights), kind="torchscript")
-
-
-def _drops(module: nn.Module) -> bool:
-    # In TorchScript a layer remembers what it was. Scripted dropout shows its probability; traced
-    # dropout does not, and it is off for good.
-    name = getattr(module, "original_name", type(module).__name__)
-    return "Dropout" in name and getattr(module, "p", 0) > 0
-
-
-def _read_state_dict(path: Path) -> StateDict:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error) or "global" not in str(error).lower():
-            raise _unreadable(path, error) from error
-        raise ModelError(
-            f"{path} holds Python objects besides tensors, which could run code and are not "
-            "loaded. Save the state dict alone: torch.save(model.state_dict(), path)."
-        ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-    for key in _CONTAINER_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ModelError(
-            f"{path} is no state dict (names with tensors). Save it with "
-            "torch.save(model.state_dict(), path)."
+            f"Nothing says what {path} expects: put a specification beside it, "
+            f"{path.with_suffix('.json').name}, with at least name, patch_px and patch_mpp."
         )
-    return dict(content)
+    return spec
 
 
-def _strip_wrapping(state: StateDict) -> StateDict:
-    for prefix in _WRAPPER_PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _resnet_for(state: StateDict, path: Path) -> tuple[nn.Module, int]:
-    """Return the network that the tensors belong to, and its number of outputs."""
-    if "conv1.weight" not in state or "layer4.0.conv1.weight" not in state:
-        raise ModelError(
-            f"The tensors in {path} are not those of a torchvision ResNet (first names: "
-            f"{', '.join(list(state)[:3])}). Supported: ResNet-18, -34, -50 state dicts and "
-            "WSInfer folders."
-        )
-    head = state.get("fc.weight")
-    if head is None or head.ndim != 2:
-        raise ModelError(
-            f"The ResNet in {path} has no linear classifier named fc; a backbone alone cannot "
-            "tell tumour from normal."
-        )
-    import_triton_apart()
-    from torchvision.models import resnet18, resnet34, resnet50
-
-    if "layer1.0.conv3.weight" in state:
-        build = resnet50
-    elif "layer1.2.conv1.weight" in state:
-        build = resnet34
-    else:
-        build = resnet18
-    outputs = int(head.shape[0])
-    return build(weights=None, num_classes=outputs), outputs
-
-
-def _load_into(module: nn.Module, state: StateDict, path: Path) -> None:
-    expected = module.state_dict()
-    missing = sorted(set(expected) - set(state))
-    unexpected = sorted(set(state) - set(expected))
-    wrong = [
-        f"{key} is {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
-        for key in sorted(set(expected) & set(state))
-        if state[key].shape != expected[key].shape
-    ]
-    if missing or unexpected or wrong:
-        parts = [
-            f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-            for what, names in (
-                ("missing", missing),
-                ("unknown", unexpected),
-                ("of the wrong shape", wrong),
+def _refuse_non_finite(module: nn.Module, path: Path) -> None:
+    for name, values in module.state_dict().items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise ModelError(
+                f"The weights {path} hold values that are no numbers (in {name}). The training "
+                "diverged or the file is damaged; use another checkpoint."
             )
-            if names
-        ]
+
+
+def _try_out(module: nn.Module, spec: ModelSpec, path: Path) -> int:
+    """Predict two pictures of noise; return the number of outputs."""
+    noise = torch.rand(
+        (2, 3, spec.patch_px, spec.patch_px), generator=torch.Generator().manual_seed(0)
+    )
+    pixels = (noise - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
+    try:
+        with torch.inference_mode():
+            outputs = module(pixels)
+    except ModelError:
+        raise
+    except _PROGRAM_ERRORS as error:
         raise ModelError(
-            f"The tensors in {path} do not fit a {type(module).__name__}: {'; '.join(parts)}. "
-            "Use the weights of exactly this network."
+            f"The model {path} cannot predict patches of {spec.patch_px} px ({first_line(error)}). "
+            "Check patch_px in its specification, and that it takes any number of patches."
+        ) from error
+    if not isinstance(outputs, Tensor) or outputs.ndim not in {1, 2} or len(outputs) != 2:
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ModelError(
+            f"The model {path} returns {shape} for two patches; expected one row of outputs each."
         )
-    module.load_state_dict(state)
+    if not bool(torch.isfinite(outputs).all()):
+        raise ModelError(f"The model {path} returns values that are no numbers for plain noise.")
+    if spec.activation == "softmax" and _are_shares(outputs):
+        raise ModelError(
+            f"The outputs of {path} are probabilities already: a softmax of them would be wrong. "
+            'Say so in its specification: "activation": "none".'
+        )
+    return 1 if outputs.ndim == 1 else int(outputs.shape[1])
 
 
-def _spec_beside(path: Path) -> ModelSpec | None:
-    beside = path.with_suffix(".json")
-    return read_model_spec(beside) if beside.exists() else None
+def _are_shares(outputs: Tensor) -> bool:
+    if outputs.ndim == 1 or outputs.shape[1] < 2:
+        return False
+    sums = outputs.float().sum(dim=1)
+    return bool((outputs >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all())
 
 
 def _fit_spec(spec: ModelSpec, outputs: int, tumour_class: str | None, path: Path) -> ModelSpec:
     """Make activation and tumour class agree with the number of outputs."""
-    if outputs == 1:
+    if outputs == 1 and spec.activation == "softmax":
         spec = replace(spec, activation="sigmoid")
     expected = 2 if outputs == 1 else outputs
     if len(spec.class_names) != expected:
@@ -281,21 +299,21 @@ def _fit_spec(spec: ModelSpec, outputs: int, tumour_class: str | None, path: Pat
             f"with {expected} class names beside it: {path.with_suffix('.json').name}."
         )
     if tumour_class is not None:
-        if tumour_class not in spec.class_names:
-            raise ModelError(
-                f"The model {path} has no class {tumour_class!r}; it has "
-                f"{', '.join(spec.class_names)}."
-            )
-        spec = replace(spec, tumour_class=spec.class_names.index(tumour_class))
+        index = tumour_index(spec.class_names, tumour_class, str(path))
+        spec = replace(spec, tumour_class=index)
     return spec
 
 
-def _unreadable(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"The model file {path} cannot be read ({_first_line(error)}). It may be damaged or no "
-        "state dict."
-    )
+def _to_logits(module: nn.Module, spec: ModelSpec, outputs: int) -> tuple[nn.Module, ModelSpec]:
+    if spec.activation != "none":
+        return module, spec
+    single = outputs == 1
+    wrapped = LogProbabilities(module, single=single)
+    return wrapped, replace(spec, activation="sigmoid" if single else "softmax")
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def _drops(module: nn.Module) -> bool:
+    # In TorchScript a layer remembers what it was. Scripted dropout shows its probability; traced
+    # dropout does not, and it is off for good.
+    name = getattr(module, "original_name", type(module).__name__)
+    return "Dropout" in name and getattr(module, "p", 0) > 0

@@ -1,17 +1,15 @@
 """The model configuration of WSInfer (https://wsinfer.readthedocs.io), read as a `ModelSpec`."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from napari_camelyon.errors import ModelError, TumourClassError
+from napari_camelyon.errors import ModelError
+from napari_camelyon.models.tumour_class import tumour_index
 from napari_camelyon.specs import ModelSpec
 
 __all__ = ["read_wsinfer_spec"]
 
-_TUMOUR_NAME = re.compile(r"tumou?r|metasta|cancer|carcinoma|malignan|neoplas", re.IGNORECASE)
-_NEGATED = re.compile(r"^(no|non|not)[-_ ]", re.IGNORECASE)
 _KNOWN_TRANSFORMS = ("Resize", "ToTensor", "Normalize")
 
 
@@ -65,19 +63,33 @@ def read_wsinfer_spec(path: Path | str, tumour_class: str | None = None) -> Mode
                 f"known here (known: {', '.join(_KNOWN_TRANSFORMS)}). Predictions without it would "
                 "be wrong."
             )
-    outputs = int(config.get("num_classes", len(class_names)))
+    outputs = _outputs(config, class_names, path)
     names = class_names if len(class_names) > 1 else (f"not {class_names[0]}", class_names[0])
+    architecture = config.get("architecture") or ""
     return ModelSpec(
         name=path.resolve().parent.name,
         patch_px=input_px,
         patch_mpp=patch_px * mpp / input_px,
         class_names=names,
-        tumour_class=_tumour_index(names, tumour_class, path),
+        tumour_class=tumour_index(names, tumour_class, str(path)),
         activation="sigmoid" if outputs == 1 else "softmax",
         mean=mean,  # type: ignore[arg-type]
         std=std,  # type: ignore[arg-type]
-        description=f"WSInfer model ({config.get('architecture', 'unknown architecture')}).",
+        description=f"WSInfer model ({architecture or 'unknown architecture'}).",
+        architecture=f"timm:{architecture}" if architecture else "",
     )
+
+
+def _outputs(config: dict[str, Any], class_names: tuple[str, ...], path: Path) -> int:
+    outputs = config.get("num_classes", len(class_names))
+    # One output has one name or two: the positive class alone, or both.
+    fitting = {1, 2} if outputs == 1 else {outputs}
+    if len(class_names) not in fitting:
+        raise ModelError(
+            f"The model configuration {path} has num_classes {outputs!r}, but names "
+            f"{len(class_names)} classes ({', '.join(class_names) or 'none'})."
+        )
+    return int(outputs)
 
 
 def _square_size(arguments: dict[str, Any], path: Path) -> int:
@@ -96,21 +108,3 @@ def _triple(arguments: dict[str, Any], name: str, path: Path) -> tuple[float, ..
     if not isinstance(values, list) or len(values) != 3:
         raise ModelError(f"The model configuration {path} needs three values in Normalize {name}.")
     return tuple(float(value) for value in values)
-
-
-def _tumour_index(names: tuple[str, ...], wanted: str | None, path: Path) -> int:
-    if wanted is not None:
-        matches = [index for index, name in enumerate(names) if name == wanted]
-    else:
-        matches = [
-            index
-            for index, name in enumerate(names)
-            if _TUMOUR_NAME.search(name) and not _NEGATED.match(name)
-        ]
-    if len(matches) != 1:
-        raise TumourClassError(
-            f"Which class of {path} is tumour? Its classes are {', '.join(names)}; name one with "
-            "--tumour-class.",
-            names,
-        )
-    return matches[0]

@@ -9,7 +9,7 @@ from napari_camelyon.slides.alignment import (
 )
 from napari_camelyon.slides.colour import ColourTransform, colour_transform, to_srgb
 from napari_camelyon.slides.describe import describe
-from napari_camelyon.slides.folder import find_slides
+from napari_camelyon.slides.folder import find_slides, natural_order
 from napari_camelyon.slides.glass import glass_frame
 from napari_camelyon.slides.kept_mpp import forget_mpp, keep_mpp
 from napari_camelyon.slides.layer_data import layer_data
@@ -51,6 +51,7 @@ __all__ = [
     "layer_data",
     "measure_alignment",
     "mpp_hint",
+    "natural_order",
     "open_slide",
     "overview",
     "read_downsampled",

@@ -6,7 +6,7 @@ from pathlib import Path
 from napari_camelyon.errors import SlideError
 from napari_camelyon.slides.source import is_slide
 
-__all__ = ["find_slides"]
+__all__ = ["find_slides", "natural_order"]
 
 
 def find_slides(folder: Path | str) -> list[Path]:
@@ -40,9 +40,10 @@ def find_slides(folder: Path | str) -> list[Path]:
         candidates.append(folder)
     # Opening a pipe would wait for whoever writes to it.
     regular = (path for path in candidates if path.is_file() or path.is_dir())
-    return sorted((path for path in regular if is_slide(path)), key=_natural_order)
+    return sorted((path for path in regular if is_slide(path)), key=natural_order)
 
 
-def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts paths by name, with the numbers in names as numbers."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name

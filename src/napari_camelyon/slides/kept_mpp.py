@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_camelyon.errors import FileWriteError, ResultError
-from napari_camelyon.files import cache_folder, write_json
+from napari_camelyon.files import write_json
 from napari_camelyon.geometry import Mpp
+from napari_camelyon.slides.kept_files import KeptPlace, kept_files, remove_file
 from napari_camelyon.slides.mpp import KeptMpp, given_mpp, is_plausible
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["find_kept_mpp", "forget_mpp", "keep_mpp"]
 
 _SCHEMA_VERSION = 1
+_PLACE = KeptPlace(".camelyon.json", "pixel-sizes", ".json")
 
 
 def keep_mpp(slide: "Slide", mpp: float | Mpp, *, by: str | None = None) -> Path:
@@ -60,16 +62,16 @@ def keep_mpp(slide: "Slide", mpp: float | Mpp, *, by: str | None = None) -> Path
     }
     if by:
         entries["by"] = by
-    beside = _beside(slide.path)
+    beside = _PLACE.beside(slide.path)
     _refuse_newer(beside)
     try:
         write_json(entries, beside)
     except FileWriteError:
-        own = _in_cache(slide.path, slide.fingerprint)
+        own = _PLACE.in_cache(slide.path, slide.fingerprint)
         write_json(entries, own)
         return own
     with suppress(FileWriteError):  # without a cache folder nothing is kept in it
-        _remove(_in_cache(slide.path, slide.fingerprint))
+        remove_file(_PLACE.in_cache(slide.path, slide.fingerprint))
     return beside
 
 
@@ -88,10 +90,10 @@ def forget_mpp(slide: "Slide") -> bool:
     ResultError
         The file beside the slide was written by a newer napari-camelyon.
     """
-    beside = _beside(slide.path)
+    beside = _PLACE.beside(slide.path)
     _refuse_newer(beside)
-    in_cache = _remove(_in_cache(slide.path, slide.fingerprint))
-    return _remove(beside) or in_cache
+    in_cache = remove_file(_PLACE.in_cache(slide.path, slide.fingerprint))
+    return remove_file(beside) or in_cache
 
 
 def find_kept_mpp(path: Path, fingerprint: Callable[[], str]) -> KeptMpp:
@@ -110,10 +112,8 @@ def find_kept_mpp(path: Path, fingerprint: Callable[[], str]) -> KeptMpp:
     SlideError
         The fingerprint was needed and the slide cannot be read.
     """
-    beside, ignored = _beside(path), []
-    for file in (_candidate_in_cache(path, fingerprint), beside):
-        if file is None or not _is_there(file):
-            continue
+    beside, ignored = _PLACE.beside(path), []
+    for file in kept_files(_PLACE, path, fingerprint):
         found = _read(file, fingerprint())
         if found.mpp is None:
             ignored.append(found.ignored)
@@ -121,39 +121,6 @@ def find_kept_mpp(path: Path, fingerprint: Callable[[], str]) -> KeptMpp:
         where = file.name if file == beside else f"{file}, as the slide's folder took no file"
         return KeptMpp(found.mpp, f"{found.note} and kept in {where}", "; ".join(ignored))
     return KeptMpp(ignored="; ".join(ignored))
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.camelyon.json")
-
-
-def _in_cache(path: Path, fingerprint: str) -> Path:
-    return _cache_of_its_size(path) / f"{fingerprint}.json"
-
-
-def _candidate_in_cache(path: Path, fingerprint: Callable[[], str]) -> Path | None:
-    try:
-        folder = _cache_of_its_size(path)
-    except (FileWriteError, OSError):  # no cache folder, so nothing in it
-        return None
-    return folder / f"{fingerprint()}.json" if folder.is_dir() else None
-
-
-def _cache_of_its_size(path: Path) -> Path:
-    """Return the folder of what is kept for slides of this size in bytes.
-
-    Whether it exists says without a fingerprint that nothing is kept for almost every slide.
-    """
-    size = str(path.stat().st_size) if path.is_file() else "folder"
-    return cache_folder() / "pixel-sizes" / size
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        path.stat()
-    except OSError:  # also when its name is longer than names can be
-        return False
-    return True
 
 
 def _read(path: Path, fingerprint: str) -> KeptMpp:
@@ -189,15 +156,3 @@ def _refuse_newer(path: Path) -> None:
             f"{path} was written by a newer napari-camelyon (schema {version}; this one knows up "
             f"to {_SCHEMA_VERSION}). Update napari-camelyon to change it."
         )
-
-
-def _remove(path: Path) -> bool:
-    if not _is_there(path):
-        return False
-    try:
-        path.unlink()
-    except OSError as error:
-        raise FileWriteError(
-            f"{path} cannot be removed ({error.strerror}). Remove it yourself, or ask who may."
-        ) from error
-    return True

@@ -5,7 +5,15 @@ from napari_camelyon.specs.model_spec import (
     StainVectors,
     ValueMeaning,
     read_model_spec,
+    spec_from_entries,
     write_model_spec,
 )
 
-__all__ = ["ModelSpec", "StainVectors", "ValueMeaning", "read_model_spec", "write_model_spec"]
+__all__ = [
+    "ModelSpec",
+    "StainVectors",
+    "ValueMeaning",
+    "read_model_spec",
+    "spec_from_entries",
+    "write_model_spec",
+]

@@ -17,10 +17,11 @@ __all__ = [
     "StainVectors",
     "ValueMeaning",
     "read_model_spec",
+    "spec_from_entries",
     "write_model_spec",
 ]
 
-Activation = Literal["softmax", "sigmoid"]
+Activation = Literal["softmax", "sigmoid", "none"]
 ValueMeaning = Literal["any_tumour", "centre", "covered_fraction"]
 StainVectors = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -46,8 +47,9 @@ class ModelSpec:
         One name an output; a model with a single logit names its negative and positive class.
     tumour_class : int
         Index into `class_names`.
-    activation : {"softmax", "sigmoid"}
-        What turns the outputs into probabilities.
+    activation : {"softmax", "sigmoid", "none"}
+        What turns the outputs into probabilities; none: they are probabilities already. A loaded
+        model never has none: its outputs are turned back into logits.
     mean, std : tuple of float
         Per channel (RGB, 0–1): the input is ``(pixel / 255 - mean) / std``.
     value_meaning : {"any_tumour", "centre", "covered_fraction"}
@@ -185,7 +187,36 @@ def read_model_spec(path: Path | str) -> ModelSpec:
         raise ModelError(f"The model specification {path} cannot be read: {error}.") from error
     if not isinstance(entries, dict):
         raise ModelError(f"The model specification {path} should be one JSON object.")
-    return _spec_from_entries(entries, path)
+    return spec_from_entries(entries, path)
+
+
+def spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:
+    """Return the specification that entries of JSON describe.
+
+    Parameters
+    ----------
+    entries : dict
+        As ``dataclasses.asdict`` makes them of a `ModelSpec`, lists for tuples.
+    path : Path
+        For messages: the file that they come from.
+
+    Raises
+    ------
+    ModelError
+        There are unknown, missing or impossible entries.
+    """
+    known = {field.name for field in fields(ModelSpec)}
+    unknown = sorted(set(entries) - known)
+    if unknown:
+        raise ModelError(
+            f"The model specification {path} has unknown entries: {', '.join(unknown)}. "
+            f"Known are {', '.join(sorted(known))}."
+        )
+    lists_as_tuples = {name: _as_tuples(value) for name, value in entries.items()}
+    try:
+        return ModelSpec(**lists_as_tuples)
+    except TypeError as error:
+        raise ModelError(f"The model specification {path} is incomplete: {error}.") from error
 
 
 def write_model_spec(spec: ModelSpec, path: Path | str) -> None:
@@ -220,18 +251,3 @@ def _are_stain_vectors(vectors: object) -> bool:
 
 def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
-
-
-def _spec_from_entries(entries: dict[str, Any], path: Path) -> ModelSpec:
-    known = {field.name for field in fields(ModelSpec)}
-    unknown = sorted(set(entries) - known)
-    if unknown:
-        raise ModelError(
-            f"The model specification {path} has unknown entries: {', '.join(unknown)}. "
-            f"Known are {', '.join(sorted(known))}."
-        )
-    lists_as_tuples = {name: _as_tuples(value) for name, value in entries.items()}
-    try:
-        return ModelSpec(**lists_as_tuples)
-    except TypeError as error:
-        raise ModelError(f"The model specification {path} is incomplete: {error}.") from error

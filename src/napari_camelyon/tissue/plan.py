@@ -1,7 +1,8 @@
 """The grid of patches over a slide's tissue."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,12 @@ from napari_camelyon.geometry import Grid
 from napari_camelyon.slides import Slide
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.tissue.mask import TissueMask, tissue_mask
+from napari_camelyon.tissue.quality import SPOILT_KINDS, Quality
 
-__all__ = ["PatchGrid", "plan_patches", "reference_spec"]
+__all__ = ["SPOILT_SHARE", "PatchGrid", "plan_patches", "reference_spec"]
+
+SPOILT_SHARE = 0.25
+"""A patch is left out when at least this share of it lies on a spoilt area of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +31,30 @@ class PatchGrid:
         Share of tissue in each patch, 0–1.
     selected : ndarray of bool, shape grid.shape
         The cells to predict.
+    left_out : mapping of str to int
+        For each kind of spoilt area that was left out, how many patches with enough tissue it cost;
+        a patch on several counts for the first one.
     """
 
     grid: Grid
     tissue_fraction: NDArray[np.float32]
     selected: NDArray[np.bool_]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def patch_count(self) -> int:
         """Number of patches to predict."""
         return int(self.selected.sum())
+
+    @property
+    def left_out_sentence(self) -> str:
+        """What was left out: ``153 patches left out (pen 120, blur 33)``; empty if nothing was."""
+        counts = {kind: count for kind, count in self.left_out.items() if count}
+        if not counts:
+            return ""
+        total = sum(counts.values())
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
+        return f"{total:,} patch{'' if total == 1 else 'es'} left out ({kinds})"
 
 
 def plan_patches(
@@ -45,6 +64,8 @@ def plan_patches(
     stride_um: float | None = None,
     min_tissue_fraction: float = 0.40,
     mask: TissueMask | None = None,
+    leave_out: Sequence[str] = (),
+    quality: Quality | None = None,
 ) -> PatchGrid:
     """Lay a grid of patches over a slide and select those with enough tissue.
 
@@ -65,6 +86,11 @@ def plan_patches(
         Patches with less tissue are left out; 0 keeps every patch, glass included.
     mask : TissueMask, optional
         Default: `tissue_mask` of the slide.
+    leave_out : sequence of str
+        Kinds of spoilt areas (`SPOILT_KINDS`) whose patches are not selected: those of which at
+        least a quarter lies on them (`SPOILT_SHARE`).
+    quality : Quality, optional
+        Where these areas are (`find_quality`); needed for all kinds that are left out.
 
     Returns
     -------
@@ -76,8 +102,13 @@ def plan_patches(
         The slide does not say how large its pixels are.
     SlideError
         The slide cannot be read.
+    ValueError
+        `quality` does not tell where the areas are that are to be left out.
     """
     mpp_x, mpp_y = slide.require_mpp()
+    known = {} if quality is None else quality.masks
+    if missing := [kind for kind in leave_out if kind not in known]:
+        raise ValueError(f"Where to leave out {', '.join(missing)} was not looked for.")
     wanted_stride_um = stride_um or spec.stride_um or spec.field_um
     stride_x_px = max(1, round(wanted_stride_um / mpp_x))
     stride_y_px = max(1, round(wanted_stride_um / mpp_y))
@@ -94,13 +125,23 @@ def plan_patches(
         stride_y_px=stride_y_px,
     )
     mask = mask or tissue_mask(slide)
-    fraction = mask.fractions(
-        np.arange(grid.columns, dtype=np.float64) * stride_x_px,
-        np.arange(grid.rows, dtype=np.float64) * stride_y_px,
-        patch_width_px,
-        patch_height_px,
+    fraction = _fractions(mask, grid)
+    selected = fraction >= min_tissue_fraction
+    left_out: dict[str, int] = {}
+    for kind in (kind for kind in SPOILT_KINDS if kind in leave_out):
+        spoilt = selected & (_fractions(known[kind], grid) >= SPOILT_SHARE)
+        left_out[kind] = int(spoilt.sum())
+        selected &= ~spoilt
+    return PatchGrid(grid, fraction, selected, left_out)
+
+
+def _fractions(mask: TissueMask, grid: Grid) -> NDArray[np.float32]:
+    return mask.fractions(
+        np.arange(grid.columns, dtype=np.float64) * grid.stride_x_px,
+        np.arange(grid.rows, dtype=np.float64) * grid.stride_y_px,
+        grid.patch_width_px,
+        grid.patch_height_px,
     )
-    return PatchGrid(grid, fraction, fraction >= min_tissue_fraction)
 
 
 def reference_spec(slide: Slide, *, patch_px: int = 224, level: int = 2) -> ModelSpec:

@@ -21,6 +21,8 @@ def draw_patients(
     *,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
+    patch_px: int = 128,
+    mpp: float = 0.486,
 ) -> Patches:
     """Draw patches of one patient a seed.
 
@@ -34,13 +36,18 @@ def draw_patients(
         Processes; their number changes nothing but the time.
     progress : callable, optional
         Called with the number of patients done.
+    patch_px : int
+        Side of a patch, a multiple of 8.
+    mpp : float
+        Its spacing in µm/px.
 
     Returns
     -------
     Patches
         In the order of the seeds.
     """
-    drawn = _in_processes(partial(draw_patches, count=patches), seeds, workers, progress)
+    draw = partial(draw_patches, count=patches, patch_px=patch_px, mpp=mpp)
+    drawn = _in_processes(draw, seeds, workers, progress)
     return Patches(
         np.concatenate([part.pixels for part in drawn]),
         np.concatenate([part.tumour for part in drawn]),

@@ -1,33 +1,37 @@
 """The "Inference" dock: choose a model, run it over the slide, watch the heatmap grow."""
 
+import logging
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from magicgui.widgets import ComboBox, Container, FloatSpinBox
-from napari.utils import progress
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QThreadPool, QTimer
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QVBoxLayout, QWidget
 from superqt.utils import WorkerBase, create_worker
 
 from napari_camelyon.cohort import Planned, PredictRequest, predict_slide
-from napari_camelyon.errors import CamelyonError
+from napari_camelyon.cohort.kept_model import KeptModel
+from napari_camelyon.errors import CamelyonError, TumourClassError
+from napari_camelyon.files import cache_folder
 from napari_camelyon.inference import RunControl
+from napari_camelyon.models.registry import BUNDLED_NAME, list_models
 from napari_camelyon.staging import NodeResult
-from napari_camelyon.widgets.napari_compat import calm_activity_indicator
+from napari_camelyon.widgets.finding_box import FindingBox
+from napari_camelyon.widgets.looking_closer import LookingCloser
+from napari_camelyon.widgets.pace import Pace
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp
+from napari_camelyon.widgets.run_form import RunForm
+from napari_camelyon.widgets.run_panel import RunPanel, about, facts_text, progress_text
+from napari_camelyon.widgets.run_worker import SlideRun, carry_out
+from napari_camelyon.widgets.seen import layer_of_slide, seen_box
+from napari_camelyon.widgets.shown_map import ShownMap
+from napari_camelyon.widgets.shrinking import ShrinkingScroll
+from napari_camelyon.widgets.stain_preview import StainControls
 from napari_camelyon.widgets.style import (
     CLASS_COLOURS,
     CLASS_TITLES,
@@ -36,15 +40,17 @@ from napari_camelyon.widgets.style import (
     set_chip,
 )
 
-if TYPE_CHECKING:
-    from napari_camelyon.inference import Update
-
 __all__ = ["InferenceDock"]
 
-_BUNDLED = "Bundled demonstration model"
-_DEVICES = ("auto", "cuda", "mps", "cpu")
-_REFRESH_S = 0.15
-"""Pause between two drawings of a growing heatmap: about 7 Hz is smooth and costs little."""
+_LOOK_MS = 140
+"""From one look at a run to the next, about 7 Hz: smooth, and little for a computer without a
+graphics card, where a frame takes a quarter of this."""
+_FIRST_LOOK_MS = 15
+"""Until the first values are drawn."""
+_ROW_S = 1.0
+"""From one renewal of the slide's row in other docks to the next."""
+
+_log = logging.getLogger(__name__)
 
 
 class InferenceDock(QWidget):
@@ -53,26 +59,32 @@ class InferenceDock(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self._view = patient_view(napari_viewer)
-        self._model_paths: dict[str, Path | None] = {_BUNDLED: None}
+        self._kept = KeptModel()
+        self._pace = Pace()
         self._worker: WorkerBase[Any] | None = None
-        self._control = RunControl()
+        self._run = SlideRun(RunControl())
         self._running: NodeView | None = None
+        self._request = PredictRequest()
         self._waiting: list[str] = []
-        self._activity: progress | None = None
-        self._last_drawn = 0.0
+        self._unfinished: dict[str, PredictRequest] = {}
+        self._drawn: object = None
+        self._paused_drawn = False
+        self._row_drawn = 0.0
+        self._looking = QTimer(self)
+        self._looking.timeout.connect(self._look)
         self._build()
         self._view.shown_changed.connect(self._show_slide)
         self._view.nodes_changed.connect(self._show_slide)
         self._view.node_updated.connect(self._show_result)
+        self.form.changed.connect(self._show_what_run_means)
         self._show_slide()
         self._view.viewer.window._qt_window.installEventFilter(self)
-        calm_activity_indicator(self._view.viewer)
 
     # -- what is asked for ----------------------------------------------------------------------
 
     @property
     def is_running(self) -> bool:
-        """Whether a run is under way."""
+        """Whether a run is under way, also one that rests."""
         return self._worker is not None
 
     @property
@@ -82,22 +94,14 @@ class InferenceDock(QWidget):
 
     def request(self) -> PredictRequest:
         """Return what the form says now."""
-        return PredictRequest(
-            model=self._model_paths[self.form["model"].value],
-            stride_um=self.form["stride_um"].value or None,
-            min_tissue_fraction=self.form["min_tissue_percent"].value / 100,
-            device=self.form["device"].value,
-        )
+        return self.form.request()
 
     def choose_model(self, path: Path | str) -> None:
         """Put a model file or folder into the list and choose it."""
-        path = Path(path)
-        self._model_paths[path.name] = path
-        self.form["model"].choices = tuple(self._model_paths)
-        self.form["model"].value = path.name
+        self.form.choose_model(path)
 
     def run_shown(self) -> None:
-        """Run the model over the slide that is shown."""
+        """Run the model over the slide that is shown, or go on where a run was stopped."""
         if self._view.shown is None:
             show_info("Open a slide first: File ▸ Open File(s), or drop it on the window.")
             return
@@ -109,12 +113,24 @@ class InferenceDock(QWidget):
         self._waiting = sorted(self._view.nodes, key=lambda name: name != self._view.shown)
         self._run_next()
 
+    def pause(self) -> None:
+        """Let the run rest after the present batch, or go on."""
+        control = self._run.control
+        if control.paused:
+            control.go_on()
+        else:
+            control.pause()
+        self.panel.show_paused(control.paused)
+        self._look()
+
     def cancel(self) -> None:
         """Stop after the present batch; what was computed stays."""
         self._waiting = []
-        if self._worker is not None:
-            self._control.cancel()
-            self.status.setText("Stopping …")
+        if self.is_running:
+            self._run.control.cancel()
+            self.panel.pause_button.setEnabled(False)
+            self.panel.cancel_button.setEnabled(False)
+            self.panel.say("Stopping …")
 
     # -- the run --------------------------------------------------------------------------------
 
@@ -136,105 +152,181 @@ class InferenceDock(QWidget):
     def _start(self, name: str) -> None:
         self._view.show(name)
         node = self._view.nodes[name]
-        self._running = node
         node.status, node.problem = "starting", ""
-        self._control = RunControl()
-        # superqt's own: with napari's wrapper around it, an error in the thread makes another
-        # one in napari (0.9.2), and a cancelled generator is left open with its reading threads.
-        worker = create_worker(
+        self._running, self._request = node, self.request()
+        self._run = run = SlideRun(RunControl(), self._view.chosen_threshold)
+        self._drawn, self._paused_drawn, self._row_drawn = None, False, 0.0
+        self._tell_view()  # what is in view is first
+        steps = partial(
             predict_slide,
             node.slide,
-            self.request(),
-            control=self._control,
+            self._request,
+            control=run.control,
+            checkpoint_folder=cache_folder() / "unfinished",
+            load=self._kept.load,
+            prepare=self._kept.prepare,
+        )
+        # superqt's own: with napari's wrapper around it, an error in the thread makes another
+        # one in napari (0.9.2).
+        worker = create_worker(
+            carry_out,
+            run,
+            steps,
             _start_thread=False,
             _ignore_errors=True,  # `_on_errored` tells them
         )
-        worker.yielded.connect(self._on_yielded)
         worker.errored.connect(self._on_errored)
         worker.returned.connect(self._on_returned)
         worker.finished.connect(self._on_finished)
         self._worker = worker
-        self._set_busy(True)
-        # Not the moving bar of an unknown range: see `calm_activity_indicator`.
-        self.bar.setRange(0, 1)
-        self.bar.setValue(0)
-        self.status.setText("Loading the model and looking for tissue …")
-        self._activity = progress(total=0, desc=f"{name}: starting")
+        self.form.setEnabled(False)
+        self.findings.show_findings(())
+        self.panel.set_busy(True)
+        self.panel.bar.show_share(0, 1)
+        self.panel.say("Loading the model and looking for tissue …", "")
         self._view.node_updated.emit(name)
         worker.start()
+        self._looking.start(_FIRST_LOOK_MS)
 
-    def _on_yielded(self, value: "Planned | Update") -> None:
-        node = self._running
-        if node is None or self._activity is None:
+    def _look(self) -> None:
+        """Show what the run has come to; draw no more often than this is called."""
+        node, run = self._running, self._run
+        planned, update = run.planned, run.update
+        if node is None or planned is None:
             return
-        if isinstance(value, Planned):
-            total = value.patch_grid.patch_count
-            self._view.begin_heatmap(node, value.patch_grid, value.heatmap)
-            self.bar.setRange(0, max(1, total))
-            self.status.setText(f"{total:,} patches" if total else "No tissue found on this slide.")
-            self._activity.total = total
-            self._activity.set_description(node.slide.name)
+        if node.heatmap is not planned.heatmap:
+            self._view.begin_heatmap(node, planned.patch_grid, planned.heatmap)
+            self._say_planned(planned)
+        self._tell_view()
+        self.findings.show_findings(run.findings)
+        paused = run.control.paused
+        if update is None or (update is self._drawn and paused == self._paused_drawn):
             return
+        self._view.show_uncertainty(node)
+        self._pace.keep(self._request, update.patches_per_s)
+        if self._drawn is None:
+            self._looking.setInterval(_LOOK_MS)
+        new, self._drawn, self._paused_drawn = update is not self._drawn, update, paused
+        if new:
+            self._view.refresh_heatmap(node)
+        done, total = update.known + update.done, update.known + update.total
+        self.panel.bar.show_share(done, total)
+        if not run.control.cancelled:
+            self.panel.say(progress_text(update, paused=paused), facts_text(planned, update))
+        self._show_elsewhere(node, done, total)
+
+    def _say_planned(self, planned: Planned) -> None:
+        self.stain.set_model_stain(planned.model.spec.stain)
+        total = planned.patch_grid.patch_count
+        text = f"{total:,} patches" if total else "No tissue found on this slide."
+        expected_s = self._pace.seconds(self._request, total)
+        if total and expected_s is not None:
+            text += f", {about(expected_s)}"
+        self.panel.say(text, facts_text(planned, None))
+
+    def _show_elsewhere(self, node: NodeView, done: int, total: int) -> None:
+        """Renew the node's row in other docks, which need not be as quick."""
+        word = "paused" if self._paused_drawn else "running"
+        node.status = f"{word} {done / max(1, total):.0%}"
         now = time.monotonic()
-        if now - self._last_drawn < _REFRESH_S and value.done < value.total:
+        if now - self._row_drawn < _ROW_S and not self._paused_drawn and done < total:
             return
-        self._last_drawn = now
-        self.bar.setValue(value.done)
-        self.status.setText(
-            f"{value.done:,} of {value.total:,} patches · {value.patches_per_s:,.0f} a second · "
-            f"{_duration(value.seconds_left)} left"
-        )
-        node.status = f"running {value.done / value.total:.0%}"
-        self._view.refresh_heatmap(node)
+        self._row_drawn = now
         self._view.node_updated.emit(node.slide.name)
-        # Last, for it lets events through: the end of the run may be dealt with inside.
-        self._activity.update(value.done - self._activity.n)
+
+    def _tell_view(self) -> None:
+        """Tell the run what a person looks at, if it is its slide."""
+        node, viewer = self._running, self._view.viewer
+        if node is None or self._view.shown != node.slide.name:
+            return
+        layer = layer_of_slide(viewer, node.slide.name)
+        if layer is None:
+            return
+        (left, top), (right, bottom) = seen_box(viewer, layer).tolist()
+        seen = (left, top, right - left, bottom - top)
+        if seen != self._run.control.view_px:
+            self._run.control.look_at(*seen)
 
     def _on_returned(self, _value: object = None) -> None:
-        node = self._running
+        self._look()
+        node, staged = self._running, self._run.staged
         if node is None:
             return
         heatmap = node.heatmap
         complete = heatmap is not None and heatmap.computed_share == 1
         share = 0.0 if heatmap is None else heatmap.computed_share or 0.0
         node.status = "done" if complete else f"stopped at {share:.0%}"
+        if self._run.control.cancelled and not complete:
+            self._unfinished[node.slide.name] = self._request
         if heatmap is not None and heatmap.damaged_cells:
             dealt_with = heatmap.computed_cells + heatmap.damaged_cells == heatmap.planned_cells
             until = "done" if dealt_with else node.status
             node.status = f"{until}, {heatmap.damaged_cells:,} patches on damaged parts left out"
-        self._view.restage(node)
+        self._view.restage(node, staged)
 
     def _on_errored(self, error: Exception) -> None:
+        self._look()
         node = self._running
         self._waiting = []
+        if isinstance(error, TumourClassError) and error.class_names:
+            self._ask_for_tumour_class(error)
+            return
+        if not isinstance(error, CamelyonError):
+            # A defect of ours: the log has what is needed to find it.
+            _log.error("A run failed.", exc_info=error)
+            error = CamelyonError(
+                f"The run failed for a reason that was not foreseen ({type(error).__name__}: "
+                f"{error}). What was computed is kept. The log of this program says more."
+            )
         if node is not None:
             node.status, node.problem = "failed", str(error)
+            self._unfinished[node.slide.name] = self._request
             self._view.restage(node)
-        self.status.setText(str(error))
-        if not isinstance(error, CamelyonError):
-            raise error
+        self.panel.say(str(error), problem=True)
         show_error(str(error))
 
+    def _ask_for_tumour_class(self, error: TumourClassError) -> None:
+        node = self._running
+        name, chosen = QInputDialog.getItem(
+            self,
+            "Which class is tumour?",
+            f"{self.form['model'].value} does not tell which of its classes is tumour.\n"
+            "Everything that follows depends on it.\n\nTumour is:",
+            error.class_names,
+            editable=False,
+        )
+        if node is None:  # the window was closed meanwhile
+            return
+        node.status = "not run"
+        if chosen:
+            self.form.set_tumour_class(name)
+            self._waiting = [node.slide.name]
+
     def _on_finished(self, _nothing: None = None) -> None:
+        self._looking.stop()
         node, self._running, self._worker = self._running, None, None
-        if self._activity is not None:
-            self._activity.close()
-            self._activity = None
-        self._set_busy(False)
-        if node is not None:
-            if node.status != "failed":
-                self.status.setText(node.status.capitalize() + ".")
-            self._view.node_updated.emit(node.slide.name)
+        self.panel.set_busy(False)
+        self.form.setEnabled(True)
+        if node is not None and node.status == "not run":
+            self.panel.say("")
+        elif node is not None and node.status != "failed":
+            self.panel.say(node.status.capitalize() + ".")
+        if node is not None and node.status.startswith("done"):
+            self._unfinished.pop(node.slide.name, None)
+        self._show_what_run_means()
         # Let the event loop breathe between two slides.
         QTimer.singleShot(0, self._run_next)
+        if node is not None:
+            self._view.node_updated.emit(node.slide.name)  # last: a listener may close the window
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Stop and join the run before the window goes: its thread must not outlive it."""
         if event.type() == QEvent.Type.Close:
             self._waiting = []  # also between two slides, when nothing runs
+            self._looking.stop()
             if self.is_running:
                 self._running = None
-                self._control.cancel()
+                self._run.control.cancel()
                 QThreadPool.globalInstance().waitForDone(10_000)
         return super().eventFilter(watched, event)
 
@@ -244,99 +336,70 @@ class InferenceDock(QWidget):
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.details = note()
-        self.form = Container(
-            widgets=[
-                ComboBox(name="model", choices=tuple(self._model_paths), label="Model"),
-                FloatSpinBox(
-                    name="stride_um",
-                    label="Stride (µm)",
-                    value=0,
-                    min=0,
-                    max=1000,
-                    step=8,
-                    tooltip="Distance between neighbouring patches; 0 leaves it to the model. "
-                    "Isolated tumour cells need 32 µm or less.",
-                ),
-                FloatSpinBox(
-                    name="min_tissue_percent",
-                    label="Tissue at least (%)",
-                    value=40,
-                    min=0,
-                    max=100,
-                    step=5,
-                    tooltip="Patches with less tissue are not predicted.",
-                ),
-                ComboBox(
-                    name="device",
-                    label="Device",
-                    choices=_DEVICES,
-                    tooltip="auto takes a GPU where there is one.",
-                ),
-            ],
-            labels=True,
-        )
-        self.form["stride_um"].native.setSpecialValueText("the model's own")
-        self.form["min_tissue_percent"].native.setDecimals(0)
-        self.form.native.layout().setContentsMargins(0, 0, 0, 0)
-        # Otherwise the form is what gives way when a window is low.
-        self.form.native.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        load = QPushButton("Load model file …")
-        load.clicked.connect(self._ask_for_model_file)
-        load_folder = QPushButton("WSInfer folder …")
-        load_folder.clicked.connect(self._ask_for_model_folder)
-        self.run_button = QPushButton("Run")
-        self.run_button.clicked.connect(self.run_shown)
-        self.run_all_button = QPushButton("Run all slides")
-        self.run_all_button.clicked.connect(self.run_all)
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.clicked.connect(self.cancel)
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
-        self.status = note()
+        self.stain = StainControls(self._view.viewer)
+        self.form = RunForm(self.stain)
+        self.looking_closer = LookingCloser(self._view.viewer, self.request, self._kept.load)
+        self.findings = FindingBox()
+        self.panel = RunPanel()
+        self.panel.run_button.clicked.connect(self.run_shown)
+        self.panel.run_all_button.clicked.connect(self.run_all)
+        self.panel.pause_button.clicked.connect(self.pause)
+        self.panel.cancel_button.clicked.connect(self.cancel)
+        self.run_button, self.run_all_button = self.panel.run_button, self.panel.run_all_button
+        self.pause_button, self.cancel_button = self.panel.pause_button, self.panel.cancel_button
+        self.status, self.bar = self.panel.status, self.panel.bar
         self.result_chip = QLabel()
         self.result_text = QLabel()
         self.result_text.setWordWrap(True)
-
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.title)
-        layout.addWidget(self.details)
-        layout.addWidget(self.form.native)
-        layout.addLayout(_row(load, load_folder))
-        layout.addSpacing(6)
-        layout.addLayout(_row(self.run_button, self.run_all_button, self.cancel_button))
-        layout.addWidget(self.bar)
-        layout.addWidget(self.status)
         result = QHBoxLayout()
         result.addWidget(self.result_chip)
         result.addWidget(self.result_text, 1)
+
+        # What is chosen may be long and scrolls; what runs is always in sight.
+        inner = QWidget()
+        chosen = QVBoxLayout(inner)
+        chosen.setContentsMargins(0, 0, 4, 0)
+        chosen.addWidget(self.title)
+        chosen.addWidget(self.details)
+        chosen.addWidget(self.form)
+        layout = QVBoxLayout(self)
+        layout.addWidget(ShrinkingScroll(inner))
+        layout.addWidget(self.findings)
+        layout.addWidget(self.panel)
         layout.addLayout(result)
+        self.shown_map = ShownMap(self._view)
+        layout.addWidget(self.shown_map)
+        layout.addWidget(self.looking_closer.button)
         layout.addStretch(1)
         layout.addWidget(disclaimer())
-        self._set_busy(False)
 
-    def _ask_for_model_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Load model", "", "Models (*.safetensors *.pt *.pth)"
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """List the models that are known by now."""
+        super().showEvent(event)
+        if not self.is_running:
+            self.form.add_models(
+                {
+                    one.name: one.name
+                    for one in list_models()
+                    if one.fetched and not one.problem and one.name != BUNDLED_NAME
+                }
+            )
+
+    def _show_what_run_means(self) -> None:
+        self.form.say_cost(self._pace.cost_text(self.request(), self._view.shown_node))
+        unfinished = self._unfinished.get(self._view.shown or "")
+        goes_on = unfinished is not None and unfinished == self.request()
+        self.run_button.setText("Continue" if goes_on else "Run")
+        self.run_button.setToolTip(
+            "Go on where the last run stopped" if goes_on else "Run the model over this slide"
         )
-        if path:
-            self.choose_model(path)
-
-    def _ask_for_model_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Load WSInfer model folder")
-        if path:
-            self.choose_model(path)
-
-    def _set_busy(self, busy: bool) -> None:
-        self.run_button.setEnabled(not busy)
-        self.run_all_button.setEnabled(not busy)
-        self.cancel_button.setEnabled(busy)
-        self.form.enabled = not busy
-        self.bar.setVisible(busy)
 
     def _show_slide(self) -> None:
         node = self._view.shown_node
-        self.run_all_button.setVisible(len(self._view.nodes) > 1)
+        self.panel.set_several(len(self._view.nodes) > 1)
+        self._unfinished = {
+            name: request for name, request in self._unfinished.items() if name in self._view.nodes
+        }
         if node is None:
             self.title.setText("<b>No slide is open.</b>")
             self.details.setText(
@@ -350,6 +413,7 @@ class InferenceDock(QWidget):
             self.title.setText(f"<b>{slide.name}</b>")
             self.details.setText(f"{size} · {mpp}")
         self._show_result(self._view.shown or "")
+        self._show_what_run_means()
 
     def _show_result(self, name: str) -> None:
         if name != (self._view.shown or ""):
@@ -357,33 +421,25 @@ class InferenceDock(QWidget):
         node = self._view.shown_node
         result = node.result if node is not None else None
         self.result_chip.setVisible(result is not None)
-        self.result_text.setText("")
+        self.result_text.setVisible(result is not None)
         if result is not None:
+            unclear = result.node_class == "negative" and not _is_complete(result)
             set_chip(
                 self.result_chip,
-                CLASS_TITLES[result.node_class],
-                CLASS_COLOURS[result.node_class],
+                "not known yet" if unclear else CLASS_TITLES[result.node_class],
+                None if unclear else CLASS_COLOURS[result.node_class],
                 size_pt=12,
             )
             self.result_text.setText(_finding(result))
             self.result_text.setToolTip("\n".join(result.reasons))
 
 
+def _is_complete(result: NodeResult) -> bool:
+    return result.computed_share is None or result.computed_share == 1
+
+
 def _finding(result: NodeResult) -> str:
     if result.diameter_mm is None:
-        return "no lesion found"
+        return "no lesion found" + ("" if _is_complete(result) else " so far")
     count = f"{result.lesions} lesion{'s' if result.lesions != 1 else ''}"
     return f"{count}, the largest {result.diameter_mm:.2f} ± {result.margin_mm:.2f} mm"
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    return row
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

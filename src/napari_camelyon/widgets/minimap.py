@@ -22,17 +22,17 @@ from qtpy.QtGui import (
 from qtpy.QtWidgets import QToolButton, QWidget
 
 from napari_camelyon.errors import SlideError
-from napari_camelyon.geometry import layer_to_slide, slide_to_layer
+from napari_camelyon.geometry import slide_to_layer
 from napari_camelyon.slides import Slide, overview
 from napari_camelyon.widgets.background import in_thread
 from napari_camelyon.widgets.napari_compat import (
     camera,
     canvas_widget,
     main_window,
-    shows_plain_image,
 )
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pictures import to_qimage
+from napari_camelyon.widgets.seen import layer_of_slide, seen_box
 from napari_camelyon.widgets.zoom import zoom_text
 
 __all__ = ["Minimap", "show_minimap"]
@@ -104,13 +104,7 @@ class Minimap(QWidget):
         None when no slide is shown.
         """
         layer = self._layer()
-        if layer is None:
-            return None
-        view = camera(self._view.viewer)
-        half = np.array([self._canvas.height(), self._canvas.width()]) / 2 / view.zoom
-        middle = np.array(view.center[-2:])
-        corners = layer_to_slide([_to_data(layer, middle - half), _to_data(layer, middle + half)])
-        return np.array([corners.min(axis=0), corners.max(axis=0)])
+        return None if layer is None else seen_box(self._view.viewer, layer)
 
     def picture_place(self) -> QRectF:
         """Return where in this widget the picture of the slide lies, logical pixels."""
@@ -315,25 +309,13 @@ class Minimap(QWidget):
 
     def _layer(self) -> Image | None:
         """Return the layer of the shown slide, if the window shows it as the overview can."""
-        viewer = self._view.viewer
-        name = self._view.shown
-        if name is None or not shows_plain_image(viewer):
-            return None
-        for layer in viewer.layers:
-            ours = layer.metadata.get("napari_camelyon", {})
-            if ours.get("kind") == "slide" and ours.get("slide") == name:
-                return layer
-        return None
+        return layer_of_slide(self._view.viewer, self._view.shown)
 
     def _scanned(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the first slide point and the size of what the picture shows."""
         node = self._view.shown_node
         bounds = (0, 0, 1, 1) if node is None else node.slide.bounds_px
         return np.array(bounds[:2], dtype=np.float64), np.array(bounds[2:], dtype=np.float64)
-
-
-def _to_data(layer: Image, world: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(layer.world_to_data(world))[-2:]
 
 
 def _read_overview(slide: Slide, max_px: int) -> tuple[Slide, QImage | None]:

@@ -19,7 +19,7 @@ from napari.layers.utils.layer_utils import compute_multiscale_level_and_corners
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
-from qtpy.QtWidgets import QLabel, QMainWindow
+from qtpy.QtWidgets import QMainWindow
 from vispy.scene import Node
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bare_brush_circle",
-    "calm_activity_indicator",
     "camera",
     "canvas_size_px",
     "canvas_widget",
@@ -85,18 +84,6 @@ def shows_plain_image(viewer: ViewerModel) -> bool:
         and not viewer.canvas.grid.enabled
         and tuple(str(side) for side in camera(viewer).orientation[1:]) == ("down", "right")
     )
-
-
-def calm_activity_indicator(viewer: Viewer) -> None:
-    """Let the turning wheel of napari's activity dock turn slowly.
-
-    Every frame of it draws the whole window anew. Without a graphics card, as on a server that is
-    used from afar, that took two thirds of a core while a run wanted it.
-    """
-    for label in viewer.window._qt_window.statusBar().findChildren(QLabel):
-        movie = label.movie()
-        if movie is not None:
-            movie.setSpeed(15)
 
 
 def bare_brush_circle(viewer: Viewer) -> None:

@@ -17,6 +17,7 @@ from napari_camelyon.widgets.style import CLASS_COLOURS, CLASS_TITLES, chip, not
 __all__ = ["NodeRow", "SizeBar"]
 
 _THUMBNAIL_PX = 60
+_SAMPLES = 2 * _THUMBNAIL_PX
 _SMALLEST_MM, _LARGEST_MM = 0.02, 20.0
 
 
@@ -117,7 +118,8 @@ class NodeRow(QFrame):
         if style != self.styleSheet():  # several times a second, and each makes the row anew
             self.setStyleSheet(style)
         if result is None:
-            set_chip(self.chip, "not run")
+            begun = node.status.startswith(("starting", "running", "paused"))
+            set_chip(self.chip, "…" if begun else "not run")
             self.size_text.setText("")
             self.bar.diameter_mm = None
         else:
@@ -153,7 +155,7 @@ def _picture(slide_picture: np.ndarray, node: NodeView) -> QPixmap:
 
 
 def _paint_heatmap(picture: QPixmap, heatmap: Heatmap, node: NodeView) -> None:
-    values = np.nan_to_num(heatmap.values, nan=0.0)
+    values = np.nan_to_num(_greatest_of_blocks(heatmap.values), nan=0.0)
     overlay = np.zeros((*values.shape, 4), dtype=np.uint8)
     overlay[..., 0] = 226
     overlay[..., 1] = 30
@@ -162,9 +164,29 @@ def _paint_heatmap(picture: QPixmap, heatmap: Heatmap, node: NodeView) -> None:
     zoom_x = picture.width() / node.slide.width_px
     zoom_y = picture.height() / node.slide.height_px
     left, top = heatmap.grid.centres((-0.5, -0.5))
-    right, bottom = heatmap.grid.centres((values.shape[0] - 0.5, values.shape[1] - 0.5))
+    rows, columns = heatmap.grid.shape
+    right, bottom = heatmap.grid.centres((rows - 0.5, columns - 0.5))
     place = QRectF(left * zoom_x, top * zoom_y, (right - left) * zoom_x, (bottom - top) * zoom_y)
     painter = QPainter(picture)
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
     painter.drawImage(place, to_qimage(overlay))
     painter.end()
+
+
+def _greatest_of_blocks(values: np.ndarray) -> np.ndarray:
+    """Return few values for many: the greatest of every block, as small foci must not be lost.
+
+    Of a very large heatmap only every few cells are looked at; what falls between them would be a
+    thousandth of a pixel of the picture.
+    """
+    every = _step(max(values.shape), 4 * _SAMPLES)
+    values = values[::every, ::every]
+    step = _step(max(values.shape), _SAMPLES)
+    if step == 1:
+        return values
+    bands = np.fmax.reduceat(values, np.arange(0, values.shape[0], step), axis=0)
+    return np.fmax.reduceat(bands, np.arange(0, values.shape[1], step), axis=1)
+
+
+def _step(count: int, most: int) -> int:
+    return max(1, count // most)

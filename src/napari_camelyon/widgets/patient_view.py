@@ -32,7 +32,7 @@ from napari_camelyon.staging import (
     find_lesions,
     stage_patient,
 )
-from napari_camelyon.tissue import PatchGrid
+from napari_camelyon.tissue import PatchGrid, TissueChoice
 from napari_camelyon.widgets.annotating import edit_annotations
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor, editor_of
 from napari_camelyon.widgets.annotation_layers import keep_outlines_readable
@@ -42,13 +42,20 @@ from napari_camelyon.widgets.napari_compat import (
     scale_bar,
     slice_before_drawing,
 )
-from napari_camelyon.widgets.result_layers import heatmap_layer, lesion_layers
+from napari_camelyon.widgets.result_layers import (
+    heatmap_layer,
+    lesion_layers,
+    show_other_lesions,
+    show_other_values,
+)
+from napari_camelyon.widgets.run_worker import Staged
 from napari_camelyon.widgets.slide_layer import (
     SlideDisplay,
     show_whole_slide,
     slide_layer,
     stream_slide,
 )
+from napari_camelyon.widgets.uncertainty_layers import UNCERTAINTY_LAYERS, uncertainty_layers
 
 __all__ = ["NodeView", "PatientView", "patient_view"]
 
@@ -70,6 +77,8 @@ class NodeView:
         A word or two for people: "not run", "running 40 %", "done", "stopped at 40 %", "failed".
     problem : str
         Why it failed, in a sentence; else empty.
+    tissue : TissueChoice or None
+        Where a run looks for tumour, as the "Tissue" dock has it; None leaves that to the run.
     put_away : list of Layer
         The layers of this slide while another one is shown.
     """
@@ -82,6 +91,7 @@ class NodeView:
     status: str = "not run"
     problem: str = ""
     put_away: list[Layer] = field(default_factory=list)
+    tissue: TissueChoice | None = None
 
 
 class PatientView:
@@ -105,6 +115,8 @@ class PatientView:
     node_updated = Signal(str)
     """The named node has a new status, heatmap or result."""
     shown_changed = Signal()
+    tissue_changed = Signal(str)
+    """The named node's `tissue` is another one."""
     staged = Signal()
     """The threshold or a result changed, and with it perhaps the stage."""
 
@@ -119,6 +131,11 @@ class PatientView:
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         for layer in list(viewer.layers):
             self._adopt(layer)
+
+    @property
+    def chosen_threshold(self) -> float | None:
+        """The threshold that a person has chosen; None: that of the model."""
+        return self.threshold if self._threshold_is_chosen else None
 
     @property
     def viewer(self) -> Viewer:
@@ -282,7 +299,29 @@ class PatientView:
         if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
             self.threshold = heatmap.threshold
             self._restage_all()
-        self._replace_layers(node, ("heatmap", "lesions", "diameters"), [heatmap_layer(heatmap)])
+        there = self._layers_of_kinds(node, ("heatmap",))
+        if there:
+            show_other_values(there[0], heatmap)
+        else:
+            self._replace_layers(node, (), [heatmap_layer(heatmap)])
+        self._replace_layers(node, ("uncertainty",), [])
+        self._show_lesions(node)
+
+    def show_uncertainty(self, node: NodeView) -> bool:
+        """Put one more of the uncertainties that a heatmap holds into the window, hidden.
+
+        One at a time, for each new layer keeps the window waiting. False when all are there.
+        """
+        if node.heatmap is None:
+            return False
+        there = {_meta(layer)["map"] for layer in self._layers_of_kinds(node, ("uncertainty",))}
+        if there >= UNCERTAINTY_LAYERS.keys() & node.heatmap.maps.keys():
+            return False
+        fresh = [
+            layer for layer in uncertainty_layers(node.heatmap) if _meta(layer)["map"] not in there
+        ]
+        self._replace_layers(node, (), fresh[:1])
+        return True
 
     def show_results(self, name: str, folder: Path | str) -> None:
         """Put results that were kept in a folder in the place of a slide's results.
@@ -309,6 +348,8 @@ class PatientView:
                 f"pixel size of {slide.name} {here}. Set it to that value, or run the model again."
             )
         self.begin_heatmap(node, patch_grid, heatmap)
+        while self.show_uncertainty(node):
+            pass
         share = heatmap.computed_share
         if share is None:
             node.status = "kept results"
@@ -319,23 +360,33 @@ class PatientView:
     def refresh_heatmap(self, node: NodeView) -> None:
         """Draw what was filled into the heatmap since the last time."""
         for layer in _layers_of(self.viewer, node.slide.name):
-            if _meta(layer).get("kind") == "heatmap":
-                layer.refresh(extent=False)
+            if _meta(layer).get("kind") in ("heatmap", "uncertainty"):
+                layer.refresh(extent=False, highlight=False)
 
-    def restage(self, node: NodeView) -> None:
-        """Find the lesions of a node at the present threshold and call its class."""
-        self._restage_node(node)
+    def restage(self, node: NodeView, staged: Staged | None = None) -> None:
+        """Find the lesions of a node at the present threshold and call its class.
+
+        Parameters
+        ----------
+        node : NodeView
+        staged : Staged, optional
+            What the thread of a run has found already; used if it is of the present threshold.
+        """
+        self._restage_node(node, staged)
         self.staged.emit()
 
-    def _restage_node(self, node: NodeView) -> None:
+    def _restage_node(self, node: NodeView, staged: Staged | None = None) -> None:
         if node.heatmap is None:
             return
         node.heatmap.threshold = self.threshold
-        node.lesions = find_lesions(node.heatmap)
-        node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
-        self._replace_layers(
-            node, ("lesions", "diameters"), lesion_layers(node.heatmap, node.lesions)
-        )
+        if staged is not None and staged.threshold == self.threshold:
+            node.lesions, node.result = staged.lesions, staged.result
+        else:
+            node.lesions = find_lesions(node.heatmap)
+            node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
+        if not node.lesions:
+            self._replace_layers(node, ("lesions", "diameters"), [])
+        self._show_lesions(node)
         self.node_updated.emit(node.slide.name)
 
     def set_threshold(self, threshold: float) -> None:
@@ -420,19 +471,58 @@ class PatientView:
 
     # -- layers ---------------------------------------------------------------------------------
 
+    def show_layers(self, name: str, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
+        """Put layers of a slide in the place of those of some kinds, shown or put away."""
+        self._replace_layers(self.nodes[name], kinds, fresh)
+
+    def layers_of(self, name: str, kind: str) -> list[Layer]:
+        """Return the layers of one kind of a slide, shown or put away."""
+        layers = [*_layers_of(self.viewer, name), *self.nodes[name].put_away]
+        return [layer for layer in layers if _meta(layer).get("kind") == kind]
+
+    def set_tissue(self, name: str, tissue: TissueChoice | None) -> None:
+        """Say where runs over a slide look for tumour."""
+        self.nodes[name].tissue = tissue
+        self.tissue_changed.emit(name)
+
+    def _layers_of_kinds(self, node: NodeView, kinds: Sequence[str]) -> list[Layer]:
+        shown = self.shown == node.slide.name
+        layers = _layers_of(self.viewer, node.slide.name) if shown else node.put_away
+        return [layer for layer in layers if _meta(layer).get("kind") in kinds]
+
+    def _show_lesions(self, node: NodeView) -> None:
+        """Draw a node's lesions, in the layers that are there, if they are."""
+        heatmap = node.heatmap
+        if heatmap is None:
+            return
+        there = self._layers_of_kinds(node, ("lesions", "diameters"))
+        if len(there) == 2:
+            there.sort(key=lambda layer: _meta(layer)["kind"], reverse=True)
+            show_other_lesions(there, heatmap, node.lesions)
+        else:
+            fresh = lesion_layers(heatmap, node.lesions)
+            self._replace_layers(node, ("lesions", "diameters"), fresh)
+
     def _replace_layers(self, node: NodeView, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
-        with self._arranging_layers():
+        old = self._layers_of_kinds(node, kinds)
+        if not old and not fresh:
+            return
+        with self._arranging_layers(some_leave=bool(old)):
             if self.shown == node.slide.name:
-                for layer in _layers_of(self.viewer, node.slide.name):
-                    if _meta(layer).get("kind") in kinds:
-                        self.viewer.layers.remove(layer)
+                for layer in old:
+                    self.viewer.layers.remove(layer)
                 self.viewer.layers.extend(fresh)
                 _raise_annotations(self.viewer)
             else:
-                node.put_away = [
-                    layer for layer in node.put_away if _meta(layer).get("kind") not in kinds
-                ]
+                node.put_away = [layer for layer in node.put_away if layer not in old]
                 node.put_away.extend(fresh)
+
+    def take_away(self, layer: Layer) -> None:
+        """Remove a layer for good, also if it was put away with its slide; it may be gone."""
+        for node in self.nodes.values():
+            node.put_away = [one for one in node.put_away if one is not layer]
+        if layer in self.viewer.layers:
+            self.viewer.layers.remove(layer)
 
     def save_annotations(self, path: Path | str) -> None:
         """Write the annotations of the shown slide; what nobody edited keeps every byte.
@@ -548,18 +638,28 @@ def _assign_to_slide(layer: Layer, slide: Slide) -> None:
 
 
 def _raise_annotations(viewer: Viewer) -> None:
-    """Keep the order slide, heatmap, lesions, annotations from bottom to top."""
-    order = {
-        "slide": 0,
-        "heatmap": 1,
-        "lesions": 2,
-        "diameters": 3,
-        "annotation": 4,
-        "comparison": 5,
-    }
+    """Keep our layers in the order of `_ORDER`, from bottom to top."""
     ours = sorted(
         (layer for layer in viewer.layers if _meta(layer)),
-        key=lambda layer: order.get(str(_meta(layer).get("kind")), 6),
+        key=lambda layer: _place_of(str(_meta(layer).get("kind"))),
     )
     for index, layer in enumerate(ours):
         viewer.layers.move(viewer.layers.index(layer), index)
+
+
+_ORDER = (
+    "slide",
+    "stain preview",
+    "planned",
+    "heatmap",
+    "uncertainty",
+    "tissue",
+    "lesions",
+    "diameters",
+    "annotation",
+    "comparison",
+)
+
+
+def _place_of(kind: str) -> int:
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)

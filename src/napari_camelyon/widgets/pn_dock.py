@@ -191,7 +191,7 @@ class StageDock(QWidget):
         node = self._view.shown_node
         if node is None:
             return
-        if node.status.startswith(("running", "starting")):
+        if node.status.startswith(("starting", "running", "paused")):
             show_info("This slide is being predicted; cancel the run first.")
             return
         self._view.remove(node.slide.name)

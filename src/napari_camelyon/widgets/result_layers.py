@@ -4,18 +4,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Shapes
 from napari.utils.colormaps import Colormap, ensure_colormap
 
 from napari_camelyon.geometry import slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging import Lesion
 
-__all__ = ["HEATMAP_OPACITY", "heatmap_layer", "layer_metadata", "lesion_layers"]
+__all__ = [
+    "HEATMAP_OPACITY",
+    "heat_colour",
+    "heatmap_layer",
+    "layer_metadata",
+    "lesion_layers",
+    "show_other_lesions",
+    "show_other_values",
+]
 
 HEATMAP_OPACITY = 0.75
 _LESION_COLOUR = "#00e5ff"
 _DIAMETER_COLOUR = "#ffffff"
+_PALE_TISSUE = (228, 216, 228)
 
 # Low values are clear, so that the tissue beneath stays readable; NaN is not drawn at all.
 _TUMOUR_PROBABILITY = Colormap(
@@ -51,7 +60,29 @@ def heatmap_layer(heatmap: Heatmap) -> Image:
     )
 
 
-def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
+def heat_colour(probability: float) -> tuple[int, int, int]:
+    """Return the colour, 0–255, that a heatmap has for a probability over pale tissue."""
+    red, green, blue, opacity = np.ravel(_TUMOUR_PROBABILITY.map(probability)).tolist()
+    r, g, b = (
+        round((1 - opacity) * under + 255 * opacity * over)
+        for under, over in zip(_PALE_TISSUE, (red, green, blue), strict=True)
+    )
+    return r, g, b
+
+
+def show_other_values(layer: Image, heatmap: Heatmap) -> None:
+    """Let a layer of `heatmap_layer` show another heatmap of the same slide.
+
+    A new layer would lose what a person has set, and keep the window waiting: napari collects all
+    garbage after a layer leaves, which takes a third of a second.
+    """
+    place = heatmap.grid.layer_placement(heatmap.mpp)
+    layer.scale, layer.translate = place["scale"], place["translate"]
+    layer.data = heatmap.values
+    layer.metadata = layer_metadata(heatmap.slide_name, "heatmap")
+
+
+def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Shapes]:
     """Return the layers of lesion outlines and of their greatest diameters, largest first.
 
     Outlines are closed paths: nothing has to be triangulated, so none can fail to be drawn.
@@ -59,41 +90,62 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Layer]:
     if not lesions:
         return []
     placement = world_placement(heatmap.mpp)
-    pixel_um = heatmap.mpp[1]
     width = _line_width_px(heatmap)
-    outlines = [
-        slide_to_layer(np.vstack([ring, ring[:1]])) for lesion in lesions for ring in _rings(lesion)
-    ]
     outline_layer = Shapes(
-        outlines,
-        shape_type="path",
+        ndim=2,
         name="lesions",
-        edge_color=_LESION_COLOUR,
-        edge_width=width,
-        face_color="transparent",
         metadata=layer_metadata(heatmap.slide_name, "lesions"),
         **placement,
     )
-    outline_layer.mode = "pan_zoom"
-    diameters = Shapes(
-        [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
-        shape_type="line",
+    diameter_layer = Shapes(
+        ndim=2,
         name="greatest diameters",
-        edge_color=_DIAMETER_COLOUR,
-        edge_width=width,
-        features={"diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in lesions]},
+        features={"diameter": np.empty(0, dtype=object)},
         text={
             "string": "{diameter}",
             "size": 14,
             "color": _DIAMETER_COLOUR,
             "anchor": "center",
-            "translation": (-2 * width * pixel_um, 0),
+            "translation": (-2 * width * heatmap.mpp[1], 0),
         },
         metadata=layer_metadata(heatmap.slide_name, "diameters"),
         **placement,
     )
-    diameters.mode = "pan_zoom"
-    return [outline_layer, diameters]
+    show_other_lesions([outline_layer, diameter_layer], heatmap, lesions)
+    for layer in (outline_layer, diameter_layer):
+        layer.mode = "pan_zoom"
+    return [outline_layer, diameter_layer]
+
+
+def show_other_lesions(
+    layers: Sequence[Shapes], heatmap: Heatmap, lesions: Sequence[Lesion]
+) -> None:
+    """Let the layers of `lesion_layers` show other lesions of the same slide, or none."""
+    outline_layer, diameter_layer = layers
+    width = _line_width_px(heatmap)
+    for layer in layers:
+        layer.selected_data = set(range(layer.nshapes))
+        layer.remove_selected()
+    if not lesions:
+        return
+    outline_layer.add_paths(
+        [
+            slide_to_layer(np.vstack([ring, ring[:1]]))
+            for lesion in lesions
+            for ring in _rings(lesion)
+        ],
+        edge_color=_LESION_COLOUR,
+        edge_width=width,
+        face_color="transparent",
+    )
+    diameter_layer.add_lines(
+        [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
+        edge_color=_DIAMETER_COLOUR,
+        edge_width=width,
+    )
+    diameter_layer.features = {"diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in lesions]}
+    for layer in layers:
+        layer.selected_data = set()
 
 
 def _rings(lesion: Lesion) -> list[np.ndarray]:

@@ -323,4 +323,4 @@ def _look_beside(path: Path) -> tuple[Path, Beside]:
 
 
 def _is_running(node: NodeView) -> bool:
-    return node.status.startswith(("running", "starting"))
+    return node.status.startswith(("starting", "running", "paused"))

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-__all__ = ["folded"]
+__all__ = ["folded", "folded_program"]
 
 _TOLERANCE = 1e-3
 """Largest difference allowed, as a share of the largest output: float32 rounding over 50 layers
@@ -39,6 +39,35 @@ def folded(module: nn.Module, patch_px: int) -> nn.Module:
         return fused if _same(plain, fused, patch_px) else plain
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError):
         return plain  # its flow depends on its input: not to be traced
+
+
+def folded_program(program: torch.jit.ScriptModule, patch_px: int) -> torch.jit.ScriptModule:
+    """Return a copy of a TorchScript program with batch normalisation folded in.
+
+    Its weights stay parameters, so that it can be moved and cast afterwards; folding after a cast
+    would round twice. What cannot be folded is returned as a plain copy, as by `folded`.
+
+    Parameters
+    ----------
+    program : torch.jit.ScriptModule
+        On the CPU, in float32 and evaluation mode; it is left as it is.
+    patch_px : int
+        Side of the input it is checked with.
+
+    Returns
+    -------
+    torch.jit.ScriptModule
+    """
+    plain: torch.jit.ScriptModule = copy.deepcopy(program).eval()
+    try:
+        from torch.ao.quantization import fuse_conv_bn_jit
+
+        fused: torch.jit.ScriptModule = fuse_conv_bn_jit(  # type: ignore[no-untyped-call]
+            copy.deepcopy(plain)
+        )
+        return fused if _same(plain, fused, patch_px) else plain
+    except (ImportError, RuntimeError, ValueError, TypeError, AttributeError):
+        return plain  # traced or frozen in a way that leaves nothing to fold, or torch without it
 
 
 def _same(plain: nn.Module, fused: nn.Module, patch_px: int) -> bool:
