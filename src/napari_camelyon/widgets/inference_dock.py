@@ -369,6 +369,7 @@ class InferenceDock(QWidget):
         layout.addLayout(result)
         self.shown_map = ShownMap(self._view)
         layout.addWidget(self.shown_map)
+        layout.addSpacing(4)
         layout.addWidget(self.looking_closer.button)
         layout.addStretch(1)
         layout.addWidget(disclaimer())
