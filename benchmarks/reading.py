@@ -27,7 +27,7 @@ from readers import BARE, OPENSLIDE, OURS, OURS_THROUGH_OPENSLIDE, PEERS, Opened
 
 from napari_camelyon.files import atomic_file, cache_folder
 from napari_camelyon.geometry import Grid
-from napari_camelyon.inference.patches import plan_blocks
+from napari_camelyon.inference.units import plan_units
 from napari_camelyon.slides import open_slide
 
 PATCH_PX = 224
@@ -91,7 +91,8 @@ def patch_grid(width_px: int, height_px: int, seed: int, *, in_blocks: bool) -> 
     """Patches side by side, row by row or in the blocks in which a model gets them."""
     grid = _grid(width_px, height_px, PATCH_PX)
     if in_blocks:
-        cells = list(plan_blocks(grid, np.ones(grid.shape, bool), PATCH_PX))
+        plan = plan_units(grid, np.ones(grid.shape, bool), PATCH_PX, None)
+        cells = [plan.cells[plan.batch(block)] for block in range(plan.batch_count)]
     else:
         cells = list(np.argwhere(np.ones(grid.shape, bool))[:, None])
     # Each round elsewhere, so that none begins with what the one before left in a cache.

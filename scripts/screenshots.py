@@ -131,6 +131,8 @@ def walk(seed: int, out: Path) -> None:
     film.write(out / "film.webp")
     take(viewer, out / "window.webp")
 
+    tissue(viewer, view, paths[-1].stem, out)
+    view.show(macro)
     annotate(viewer, view, paths, macro, out)
     compare(viewer, paths, macro, out)
 
@@ -349,6 +351,26 @@ class Mouse:
             Qt.KeyboardModifier.NoModifier,
         )
         QApplication.sendEvent(self.canvas, event)
+
+
+def tissue(viewer: "Viewer", view: "PatientView", name: str, out: Path) -> None:
+    """Find the tissue of the slide with a pen stroke, a fold and a place out of focus.
+
+    The file that keeps it is removed again: the slides are those of the cache.
+    """
+    from napari_camelyon.cli.window import bring_to_front
+
+    view.show(name)
+    viewer.reset_view()
+    dock = viewer.window.dock_widgets["Tissue (napari-camelyon)"]
+    bring_to_front(dock)
+    dock.find_tissue()
+    until(lambda: not dock.is_busy)
+    dock.leave_out("pen", True)
+    dock.leave_out("blur", True)
+    until(lambda: not dock.is_busy)
+    take(viewer, out / "tissue.webp")
+    dock.start_over()
 
 
 def compare(viewer: "Viewer", slides: list[Path], name: str, out: Path) -> None:

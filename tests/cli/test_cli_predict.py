@@ -255,7 +255,7 @@ def test_a_full_disk_is_explained_and_nothing_is_half_written(
     assert "Traceback" not in done.stderr
     assert "disk is full" in done.stderr
     # Each file is whole or absent, and run.json, the last, is absent.
-    left = [name for name in files_in(out / "clean") if not name.endswith(".cells")]
+    left = files_in(out / "clean")
     assert set(left) < set(RESULT_FILES)
     assert "run.json" not in left
     if "heatmap.zarr" in left:
@@ -299,8 +299,101 @@ def test_ctrl_c_stops_soon_and_keeps_what_is_there(
     assert "or more" in table
     assert "pN" in table
     assert files_in(out) == ["batch.json", "large"]
-    (cells,) = set(files_in(out / "large")) - set(RESULT_FILES)
-    assert cells.endswith(".cells")
+    assert files_in(out / "large") == RESULT_FILES
     node = json.loads((out / "large" / "node.json").read_text(encoding="utf-8"))
     assert not node["complete"]
     assert 0 < node["computed_share"] < 1
+
+
+@pytest.fixture
+def slide_folder(micro_slide, clean_slide, tmp_path):
+    """Two slides among what usually lies beside them, and a letter."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for path in (micro_slide, clean_slide):
+        shutil.copy(path, folder)
+    (folder / "micro.xml").write_text("beside")
+    (folder / "letter.pdf").write_text("no slide")
+    return folder
+
+
+def test_a_folder_is_predicted_once(command, slide_folder, darkness, tmp_path):
+    out = tmp_path / "out"
+    options = ["--model", darkness, "--out", out]
+    first = command("predict", slide_folder, *options)
+    assert first.exit_code == 0, first.output
+    assert f"In {slide_folder} 1 file is no slide and was left out: letter.pdf." in first.stderr
+    assert files_in(out) == ["batch.json", "clean", "micro"]
+    again = command("predict", slide_folder, *options)
+    assert again.exit_code == 0
+    for name in ("clean", "micro"):
+        assert f"{name} was predicted before in the same way" in again.stdout
+    # The table says the same, and nothing was computed.
+    rows = [line.split()[:2] for line in first.stdout.splitlines() if line.startswith("micro ")]
+    assert rows == [line.split()[:2] for line in again.stdout.splitlines() if "micro  " in line]
+    other = command("predict", slide_folder, *options, "--threshold", "0.9")
+    assert "micro was predicted before: only the threshold is new" in other.stdout
+    assert read_run(out / "micro").parameters["threshold"] == 0.9
+    anew = command("predict", slide_folder / "micro.tif", *options, "--again")
+    assert "predicted before" not in anew.stdout
+
+
+def test_patterns_are_taken_whole(command, slide_folder, darkness, tmp_path):
+    options = ["--model", darkness, "--out", tmp_path / "out"]
+    result = command("predict", f"{tmp_path}/**/m*.tif", *options)
+    assert result.exit_code == 0, result.output
+    assert files_in(tmp_path / "out") == ["batch.json", "micro"]
+    result = command("predict", f"{slide_folder}/x*.tif", *options)
+    assert result.exit_code == 1
+    assert "matches nothing at all" in result.stderr
+
+
+def test_several_workers_make_one_table(command, slide_folder, darkness, tmp_path):
+    (slide_folder / "letter.pdf").unlink()
+    (slide_folder / "a.tif").write_text("no slide")
+    result = command(
+        "predict", slide_folder / "a.tif", slide_folder, "--workers", "2",
+        "--model", darkness, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "a.tif is not a slide" in result.stderr
+    assert "1 of 3 slides could not be predicted" in result.stderr
+    assert str(tmp_path / "out" / "batch.json") in result.stderr
+    # In the order in which they were named, whoever was first.
+    nodes = [
+        line.split()[0] for line in result.stdout.splitlines() if line.endswith(tuple("0123456789"))
+    ]
+    assert nodes == ["clean", "micro"]
+
+
+def test_a_slide_in_other_hands_is_left_to_them(command, micro_slide, darkness, tmp_path):
+    from napari_camelyon.cohort.claims import claimed
+
+    with claimed(tmp_path, "micro", micro_slide):
+        result = command("predict", micro_slide, "--model", darkness, "--out", tmp_path)
+    assert result.exit_code == 0
+    assert f"micro is being predicted by process {os.getpid()}" in result.stderr
+    assert files_in(tmp_path) == ["batch.json"]
+
+
+def test_an_ensemble_needs_its_models(command, micro_slide, darkness, tmp_path):
+    for options in (["--uncertainty", "ensemble"], ["--with-model", darkness]):
+        result = command("predict", micro_slide, "--out", tmp_path, *options)
+        assert result.exit_code == 2
+        assert "go together" in result.stderr
+
+
+def test_uncertainty_is_written_beside_the_values(command, micro_slide, darkness, tmp_path):
+    options = ["--model", darkness, "--out", tmp_path]
+    result = command("predict", micro_slide, *options, "--uncertainty", "tta")
+    assert result.exit_code == 0, result.output
+    table = pyarrow.parquet.read_table(tmp_path / "micro" / "patches.parquet")
+    assert {"uncertainty_total", "uncertainty_aleatoric", "uncertainty_epistemic"} <= {
+        *table.column_names
+    }
+    facts = read_run(tmp_path / "micro").facts
+    assert facts.sampling["method"] == "tta"
+    # A new threshold keeps them.
+    command("predict", micro_slide, *options, "--uncertainty", "tta", "--threshold", "0.9")
+    kept = pyarrow.parquet.read_table(tmp_path / "micro" / "patches.parquet")
+    assert kept.column("uncertainty_total").equals(table.column("uncertainty_total"))

@@ -73,7 +73,7 @@ class Broken(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         grey = pixels.mean((1, 2, 3))
-        values = torch.stack([grey, 1 - grey], dim=1)
+        values = torch.stack([20 * grey - 10, 10 - 20 * grey], dim=1)
         if self.only_dark:
             return torch.where(grey[:, None] < 0.3, torch.nan, values)
         return values * torch.nan

@@ -172,7 +172,6 @@ def test_with_another_threshold_alone_nothing_is_computed(
     "entries",
     [
         {"stride_um": 32.0},
-        {"min_tissue_fraction": 0.9},
         {"mpp": 0.51},
         {"tumour_class": "normal"},
         {"engine": "torch", "precision": "fp32"},
@@ -189,12 +188,26 @@ def test_what_changes_the_values_is_computed(slide_with, request_for, tmp_path, 
     assert np.array_equal(ours.values, wanted.values, equal_nan=True)
 
 
-def test_results_of_which_a_part_is_lost_are_computed_again(slide_with, request_for, tmp_path):
+def test_of_more_or_less_tissue_only_the_new_patches_are_computed(
+    slide_with, request_for, tmp_path
+):
+    path = slide_with("edge", 300)
+    less = predict_to_folder(path, tmp_path, request_for(min_tissue_fraction=0.9))
+    more = predict_to_folder(path, tmp_path, request_for(min_tissue_fraction=0.1))
+    assert less.planned < more.planned
+    assert (more.known, more.computed) == (less.planned, more.planned - less.planned)
+    again = predict_to_folder(path, tmp_path, request_for(min_tissue_fraction=0.9))
+    assert (again.computed, again.planned) == (0, less.planned)
+
+
+def test_results_of_which_a_part_is_lost_are_written_again(slide_with, request_for, tmp_path):
     path = slide_with("lossy", 300)
+    whole = predict_to_folder(path, tmp_path, request_for())
     for lost in ("node.json", "patches.parquet", "run.json"):
-        predict_to_folder(path, tmp_path, request_for())
         (tmp_path / "lossy" / lost).unlink()
-        assert predict_to_folder(path, tmp_path, request_for()).how == "computed"
+        outcome = predict_to_folder(path, tmp_path, request_for())
+        assert (outcome.how, outcome.computed, outcome.known) == ("continued", 0, whole.planned)
+        assert (tmp_path / "lossy" / lost).exists()
 
 
 def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(slide_with, request_for, tmp_path):
@@ -212,7 +225,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(slide_with, reques
     folders = tmp_path / "stopped", tmp_path / "whole" / "stopped"
     ours, wanted = map(read_heatmap, folders)
     assert np.array_equal(ours.values, wanted.values, equal_nan=True)
-    # What was left to go on from is gone.
+    # What was kept on the way lies elsewhere.
     assert [sorted(path.name for path in folder.iterdir()) for folder in folders] == [
         ["heatmap.zarr", "lesions.geojson", "node.json", "patches.parquet", "run.json"]
     ] * 2
@@ -240,6 +253,7 @@ def test_a_run_says_how_its_numbers_came_about(slide_with, request_for, tmp_path
     facts = read_run(tmp_path / "told").facts
     assert facts.numeric_path == {
         "path": "torch fp32 on cpu",
+        "because": facts.numeric_path["because"],
         "device": "cpu",
         "engine": "torch",
         "precision": "fp32",

@@ -6,7 +6,7 @@ import torch
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.geometry import Grid
-from napari_camelyon.inference import new_heatmap, patches, run
+from napari_camelyon.inference import new_heatmap, run, units
 from napari_camelyon.inference.dense import can_run_dense
 from napari_camelyon.models import Model
 from napari_camelyon.models.networks import MARGIN_PX, STRIDE_PX, TissueNet
@@ -62,7 +62,7 @@ def test_values_do_not_depend_on_how_blocks_are_cut(textured, model, monkeypatch
     with open_slide(textured) as slide:
         plan = plan_patches(slide, model.spec)
         large = list(run(slide, model, plan, device="cpu"))[-1].heatmap.values.copy()
-        monkeypatch.setattr(patches, "BLOCK_PX", 200)
+        monkeypatch.setattr(units, "BLOCK_PX", 200)
         small = list(run(slide, model, plan, device="cpu"))[-1].heatmap.values
     np.testing.assert_allclose(small, large, atol=1e-5)
 

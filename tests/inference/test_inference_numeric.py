@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from napari_camelyon.errors import ModelError
-from napari_camelyon.inference.folding import folded
 from napari_camelyon.inference.numeric import (
     NumericPath,
     OutOfMemoryError,
@@ -16,6 +15,7 @@ from napari_camelyon.inference.numeric import (
     prepare,
 )
 from napari_camelyon.models import Model
+from napari_camelyon.models.folding import folded
 from napari_camelyon.specs import ModelSpec
 
 PATCH_PX = 64

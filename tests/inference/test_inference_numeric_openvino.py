@@ -148,6 +148,16 @@ def test_auto_says_why_it_stays_with_torch(model):
         choose_numeric_path(two, device="cpu", engine="openvino")
 
 
+def test_auto_stays_with_torch_where_openvino_lacks_an_operation(model):
+    class Odd(nn.Module):
+        def forward(self, pictures):
+            return torch.logit(pictures.mean((2, 3))[:, :2], eps=1e-6)
+
+    path = choose_numeric_path(Model(model.spec, Odd(), model.path, "12" * 32), device="cpu")
+    assert path.engine == "torch"
+    assert "logit" in path.because or "OpenVINO cannot run" in path.because
+
+
 def test_int8_is_refused_without_a_proof_and_taken_with_one(model, patches, labels):
     pytest.importorskip("nncf", reason="quantising needs the extra fast-cpu")
     with pytest.raises(ModelError, match="no proof for"):

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from made_models import write_wsinfer_model
 from napari_camelyon.errors import ModelError, SlideError
@@ -319,47 +321,43 @@ def test_a_watch_sees_every_batch_and_its_findings_are_handed_out(slide, model, 
     assert all(finding.sentence for finding in update.findings)
 
 
-class DenseByHand(ByHand):
-    """Has a dense form, which says of each cell the mean grey of its patch in the picture."""
+class Grey(nn.Module):
+    """Fully convolutional: an output every 8 px; fails where it is told to."""
 
-    dense = True
+    def __init__(self, most_px=10**9, fails=False):
+        super().__init__()
+        self.most_px, self.fails, self.pictures = most_px, fails, 0
 
-    def __init__(self, most_px=10**9, **options):
-        super().__init__(**options)
-        self.most_px = most_px
-        self.pictures = []
-
-    def predict_block(self, picture, grid, cells):
-        if picture.shape[0] * picture.shape[1] > self.most_px:
-            raise OutOfMemoryError("The device has no room.")
-        self.before(picture)
-        self.pictures.append(picture.shape)
-        places = (cells - cells.min(axis=0)) * 8 + 16  # a stride of 8 px, a margin of 16
-        patches = [picture[row : row + 32, column : column + 32] for row, column in places]
-        return np.array([patch.mean() / 255 for patch in patches], np.float32)
+    def dense(self, pixels):
+        if pixels.shape[2] * pixels.shape[3] > self.most_px:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        if self.fails:
+            raise RuntimeError("something is wrong")
+        self.pictures += 1
+        return nn.functional.avg_pool2d(pixels.mean(1, keepdim=True), 8)
 
 
-def test_a_dense_predictor_is_asked_for_blocks_and_for_smaller_ones_where_it_has_no_room(
-    slide, model, plan, expected
-):
-    dense = replace(model, dense_stride_px=8, dense_margin_px=16)
-    assert run_method(dense, plan.grid, DenseByHand()) == "dense"
-    assert run_method(dense, plan.grid, ByHand()) == "patches"
-    for most_px in (10**9, 200 * 200, 100 * 100):
-        predictor = DenseByHand(most_px)
-        update = list(run(slide, dense, plan, predictor=predictor))[-1]
-        assert update.heatmap.method == "dense"
-        assert not predictor.sizes
-        np.testing.assert_allclose(update.heatmap.values, expected, atol=1e-6)
-    assert len(predictor.pictures) > 64
+def dense_model(model, **how):
+    spec = replace(model.spec, activation="sigmoid")
+    return replace(model, spec=spec, module=Grey(**how), dense_stride_px=8, dense_margin_px=16)
+
+
+def test_a_block_for_which_there_is_no_room_is_predicted_in_smaller_ones(slide, model, plan):
+    large = dense_model(model)
+    assert run_method(large, plan.grid) == "dense"
+    assert run_method(large, plan.grid, ByHand()) == "patches"
+    expected = list(run(slide, large, plan, device="cpu"))[-1].heatmap
+    assert expected.method == "dense"
+    assert expected.computed_share == 1
+    for most_px in (200 * 200, 100 * 100):
+        small = dense_model(model, most_px=most_px)
+        heatmap = list(run(slide, small, plan, device="cpu"))[-1].heatmap
+        np.testing.assert_allclose(heatmap.values, expected.values, atol=1e-6)
+    assert small.module.pictures > 64 > large.module.pictures
     with pytest.raises(OutOfMemoryError):
-        list(run(slide, dense, plan, predictor=DenseByHand(32 * 32)))
+        list(run(slide, dense_model(model, most_px=32 * 32), plan, device="cpu"))
 
 
 def test_a_block_that_fails_is_told_where(slide, model, plan):
-    def fail(picture):
-        raise ModelError("The model returned values that are no numbers.")
-
-    dense = replace(model, dense_stride_px=8, dense_margin_px=16)
-    with pytest.raises(ModelError, match=r"block of \d+ patches at slide point \(0, 0\)"):
-        list(run(slide, dense, plan, predictor=DenseByHand(before=fail)))
+    with pytest.raises(ModelError, match=r"wrong.*block of \d+ patches at slide point \(0, 0\)"):
+        list(run(slide, dense_model(model, fails=True), plan, device="cpu"))

@@ -12,7 +12,7 @@ from made_models import Darkness, write_wsinfer_model
 from napari_camelyon.errors import ModelError, SlideError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.inference import new_heatmap, read_patch, run
-from napari_camelyon.inference.patches import cut_patches, plan_blocks, read_block
+from napari_camelyon.inference.patches import cut_patches, read_block
 from napari_camelyon.models import Model, load_model
 from napari_camelyon.slides import open_slide, read_resampled
 from napari_camelyon.specs import ModelSpec
@@ -124,18 +124,6 @@ def test_cutting_scales_each_patch_by_itself():
     )
     assert (cut[0] == 0).all()
     assert (cut[1] == 200).all()
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.integers(1, 300))
-def test_blocks_hold_every_selected_cell_once(seed, rows, columns, stride):
-    grid = Grid(rows, columns, 0, 0, 256, 256, stride, stride)
-    selected = np.random.default_rng(seed).random(grid.shape) < 0.3
-    blocks = list(plan_blocks(grid, selected, 128))
-    cells = np.concatenate(blocks) if blocks else np.empty((0, 2), int)
-    assert len(np.unique(cells, axis=0)) == len(cells) == selected.sum()
-    assert all(selected[row, column] for row, column in cells)
-    extent = [np.ptp(grid.corners(cells), axis=0).max() + 256 for cells in blocks]
-    assert max(extent, default=0) <= 2048
 
 
 def test_updates_count_up_and_only_selected_cells_are_filled(marked, darkness):

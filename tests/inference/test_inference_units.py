@@ -69,6 +69,8 @@ def test_a_block_is_read_in_pieces_that_follow_each_other(made):
         assert (np.diff(at) == 1).all()
         cells = plan.cells[at] // (tall, wide)
         assert (cells == cells[0]).all()
+        extent = np.ptp(plan.grid.corners(plan.cells[at]), axis=0) + plan.grid.patch_width_px
+        assert len(at) == 1 or (extent <= 1024 * plan.grid.patch_width_px / 128).all()
         if batch is None:
             assert at[0] in plan.batch_edges
             assert at[-1] + 1 in plan.batch_edges

@@ -179,7 +179,7 @@ class TestAdded:
         add_model(write_wsinfer_model(tmp_path / "m"))
         path = data / "models" / "m" / "entry.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"path": where}))
-        with pytest.raises(ModelError, match="damaged"):
+        with pytest.raises(ModelError, match="entry of the model m is damaged"):
             load_model("m")
 
     @pytest.mark.parametrize("name", ["", "a b", "../m", ".hidden", "x" * 101, "bundled"])
@@ -285,6 +285,8 @@ class TestPublic:
         )
         (folder / "README.md").write_text('---\nlicense: "cc-by-4.0"\ntags: [a]\n---\nText')
         in_cache(cache, f"kaczmarj/{ZOO}", folder)
+        direct = load_model(f"hf-hub:kaczmarj/{ZOO}").spec
+        assert (direct.name, direct.value_meaning) == (ZOO, "centre")
         add_model(ZOO)
         spec = load_model(ZOO).spec
         assert (spec.name, spec.patch_px, spec.patch_mpp) == (ZOO, 96, 1.0)
@@ -300,6 +302,10 @@ class TestPublic:
             add_model("hf-hub:someone/theirs")
         added = add_model("hf_hub:someone/theirs@main", patch_mpp=0.5)
         assert (added.name, added.spec.patch_mpp) == ("theirs", 0.5)
+        for revision in ("", "@main", f"@{COMMIT}"):
+            assert load_model(f"hf-hub:someone/theirs{revision}").sha256 == added.sha256
+        with pytest.raises(ModelError, match="not on this computer yet"):
+            load_model("hf-hub:someone/theirs@other")
         with pytest.raises(ModelError, match="no name of the hub"):
             load_model("hf-hub:nobody")
 

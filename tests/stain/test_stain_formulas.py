@@ -103,6 +103,9 @@ def test_reinhard_is_the_published_method():
     np.testing.assert_allclose(fit.means, labs.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(fit.deviations, labs.std(axis=0), rtol=1e-6)
 
+    dark = np.random.default_rng(6).integers(2, 20, (500, 3)).astype(np.uint8)
+    pixels = np.concatenate([pixels, dark])
+    labs = np.array([lab(pixel) for pixel in pixels])
     target = REFERENCE_COLOUR
     wanted = (labs - fit.means) / fit.deviations * target.deviations + target.means
     light, a, b = (wanted / np.sqrt([3, 6, 2])).T

@@ -105,6 +105,7 @@ class SharedWindow:
         viewer, inference, stage = self._docked
         docks = viewer.window.dock_widgets
         slide, annotate = (docks[f"{name} (napari-camelyon)"] for name in ("Slide", "Annotate"))
+        tissue = docks["Tissue (napari-camelyon)"]
         return {
             "layers": list(viewer.layers),
             "camera": (camera(viewer).center, camera(viewer).zoom),
@@ -116,6 +117,7 @@ class SharedWindow:
             "overview": (slide.minimap.isVisible(), slide.minimap.folded),
             "edited": annotate.editor,
             "tool": [name for name, one in annotate.tool_buttons.items() if one.isChecked()],
+            "tissue": (tissue.state.text(), tissue.plan_box.isChecked(), tissue.is_busy),
             "models": [name for name in inference.form["model"].choices if name != "dark"],
             "run": (inference.form["device"].value, inference.form["min_tissue_percent"].value),
             "stage": (stage.stage_chip.text(), stage.reasons.text(), list(stage.rows)),

@@ -9,10 +9,10 @@ from qtpy.QtWidgets import QApplication, QMenu
 
 from canvas_hand import Hand
 from napari_camelyon.cohort import PredictRequest
+from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer
 from napari_camelyon.inference import read_patch
 from napari_camelyon.slides import open_slide, read_resampled
-from napari_camelyon.widgets.kept_model import KeptModel
 from napari_camelyon.widgets.looking_closer import KEY, LookingCloser
 from napari_camelyon.widgets.napari_compat import camera, canvas_widget
 from napari_camelyon.widgets.patient_view import patient_view

@@ -15,7 +15,7 @@ from napari_camelyon.stain import (
     transfer,
 )
 from napari_camelyon.synthetic.scanners import CENTRES, scan
-from napari_camelyon.tissue import fit_slide_stain, tissue_mask
+from napari_camelyon.tissue import fit_slide_stain, tissue_choice, tissue_mask
 from napari_camelyon.widgets.napari_compat import camera
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.stain_preview import StainControls
@@ -179,3 +179,26 @@ def test_a_view_beside_the_slide_previews_nothing(docked, controls, make_slide, 
     assert controls.preview.layer is None
     assert_allclose(controls.transfer.target.strengths, REFERENCE_STAIN.strengths)
     assert isinstance(controls.transfer.source, StainFit)
+
+
+def test_the_stain_is_looked_for_on_the_tissue_that_was_chosen(docked, controls, make_slide, qtbot):
+    """Half of this slide is of another laboratory; the person leaves that half out."""
+    viewer, _, _ = docked
+    view = patient_view(viewer)
+    halves = []
+    for name, centre in (("violet", 1), ("brown", 4)):
+        with open_slide(stained(make_slide, name, centre)) as slide:
+            halves.append(slide.read(0, 0, 800, 1400))
+    path = make_slide(np.hstack(halves), name="both", mpp=MPP, factors=(1, 2, 4))
+    node = view.open_slide(path)
+    controls.set_value("macenko")
+    settle(qtbot, controls)
+    of_both = controls.transfer.source
+    choice = tissue_choice(node.slide)
+    choice.mask.values[:, choice.mask.values.shape[1] // 2 :] = False
+    node.tissue = choice
+    view.tissue_changed.emit("both")
+    settle(qtbot, controls)
+    of_one = controls.transfer.source
+    assert of_one == fit_slide_stain(node.slide, choice.mask)
+    assert stain_distance_deg(of_one, of_both.vectors) > 2

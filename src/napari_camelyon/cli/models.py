@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from napari_camelyon.cli.speed import measure, prove_int8
 from napari_camelyon.cli.text import aligned
 from napari_camelyon.errors import CamelyonError
 
@@ -143,6 +144,10 @@ def _named(name: str) -> "ListedModel":
     from napari_camelyon.models import model_info
 
     return model_info(name)
+
+
+models.add_command(measure)
+models.add_command(prove_int8)
 
 
 def _loaded(path: str, tumour_class: str | None) -> "ListedModel":

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,13 @@ def predict_slides(
     SystemExit
         With `STOPPED_EXIT_CODE`, after Ctrl-C.
     """
-    from napari_camelyon.cohort import choose_slides, run_batch, run_on_dask, usual_workers
+    from napari_camelyon.cohort import (
+        bound_tile_cache,
+        choose_slides,
+        run_batch,
+        run_on_dask,
+        usual_workers,
+    )
     from napari_camelyon.inference import RunControl
 
     _refuse_unwritable(task.out)
@@ -85,7 +91,8 @@ def predict_slides(
     else:
         steps = run_batch(batch.slides, task, workers=count, control=control)
     one_by_one = scheduler is None and min(count, len(batch.slides)) == 1
-    with _stopped_by_ctrl_c(control):
+    bounded = bound_tile_cache() if one_by_one else nullcontext()
+    with bounded, _stopped_by_ctrl_c(control):
         try:
             (_show_each if one_by_one else _show_together)(steps, batch)
         except KeyboardInterrupt:
@@ -109,6 +116,7 @@ def _show_each(steps: "Iterator[Progress | Attempt]", batch: _Batch) -> None:
                 if isinstance(step, Attempt):
                     attempt = step
                     break
+                _say(step)
                 bar.length = max(1, step.total)
                 bar.update(step.done - bar.pos, _progress_text(step))
         _note(batch, attempt)
@@ -131,11 +139,18 @@ def _show_together(steps: "Iterator[Progress | Attempt]", batch: _Batch) -> None
                     click.echo(f"{step.slide.name}: {step.state}, {done}", err=True)
             else:
                 running[step.slide] = step
+                _say(step)
             rate = sum(progress.patches_per_s for progress in running.values())
             bar.update(
                 len(batch.attempts) - bar.pos,
                 f"{len(running)} running, {rate:.0f} patches a second",
             )
+
+
+def _say(progress: "Progress") -> None:
+    """Say at once what a person may want to stop a run for."""
+    for note in progress.notes:
+        click.echo(f"\n{progress.slide.name}: {note}", err=True)
 
 
 def _note(batch: _Batch, attempt: "Attempt") -> None:
@@ -239,7 +254,8 @@ def _remarks(outcome: "Outcome") -> Iterator[str]:
             f"On {name} {outcome.damaged} of {outcome.planned} patches lie on damaged parts of the "
             "file and were not computed: fetch the slide again."
         )
-    yield from (f"{name}: {sentence}" for sentence in outcome.notes)
+    if outcome.left_out:
+        yield f"On {name}: {outcome.left_out}."
 
 
 def _patients(batch: _Batch, nodes: "Sequence[NodeResult]") -> "list[PatientResult]":

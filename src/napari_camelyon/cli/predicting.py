@@ -47,9 +47,19 @@ _PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
     "--min-tissue",
     type=Finite(0, 1),
     metavar="SHARE",
-    default=0.40,
-    show_default=True,
-    help="Share of a patch that must be tissue, 0–1.",
+    help="Share of a patch that must be tissue, 0–1. Default: as it was kept with the tissue of "
+    "the slide, else 0.4.",
+)
+@click.option(
+    "--leave-out",
+    type=click.Choice(["pen", "blur", "fold"]),
+    multiple=True,
+    help="Leave out patches on such areas; may be given several times.",
+)
+@click.option(
+    "--ignore-kept-tissue",
+    is_flag=True,
+    help="Look for tissue anew, where somebody edited it and kept it beside the slide.",
 )
 @click.option(
     "--stain",
@@ -57,6 +67,29 @@ _PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
     default="none",
     show_default=True,
     help="Bring each slide to the stain that the model knows, by this method.",
+)
+@click.option(
+    "--uncertainty",
+    type=click.Choice(["none", "tta", "mc_dropout", "ensemble"]),
+    default="none",
+    show_default=True,
+    help="Predict each patch several times and write how far the values disagree: turned and "
+    "mirrored (8 times), with dropout left on, or by several models.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(2, 1000),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="Predictions a patch for mc_dropout.",
+)
+@click.option(
+    "--with-model",
+    "ensemble",
+    metavar="PATH|NAME",
+    multiple=True,
+    help="Another model of an ensemble; may be given several times.",
 )
 @click.option(
     "--device",
@@ -104,7 +137,10 @@ def predict(
     slides: tuple[str, ...],
     out: Path,
     model: str | None,
-    min_tissue: float,
+    min_tissue: float | None,
+    ignore_kept_tissue: bool,
+    ensemble: tuple[str, ...],
+    uncertainty: str,
     workers: int | None,
     scheduler: str | None,
     again: bool,
@@ -126,12 +162,21 @@ def predict(
     from napari_camelyon.cli.predict import predict_slides
     from napari_camelyon.cohort import BatchTask, PredictRequest
 
-    path = None if model is None else Path(model)
+    if bool(ensemble) != (uncertainty == "ensemble"):
+        raise click.UsageError("--uncertainty ensemble and --with-model go together.")
     request = PredictRequest(
-        # A name stays a name; where there is such a file, workers elsewhere need all of its path.
-        model=model if path is None or not path.exists() else path.absolute(),
+        model=None if model is None else _whole_path(model),
         min_tissue_fraction=min_tissue,
+        use_kept_tissue=not ignore_kept_tissue,
+        uncertainty=uncertainty,
+        ensemble=tuple(map(_whole_path, ensemble)),
         **chosen,  # type: ignore[arg-type]
     )
     task = BatchTask(out.absolute(), request, again)
     predict_slides(slides, task, workers=workers, scheduler=scheduler)
+
+
+def _whole_path(model: str) -> str:
+    """Return the whole path of a model's file, as workers elsewhere need it; a name stays one."""
+    path = Path(model)
+    return str(path.absolute()) if path.exists() else model

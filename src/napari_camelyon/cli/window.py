@@ -41,11 +41,13 @@ def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDo
     add_dock = viewer.window.add_plugin_dock_widget
     slide, _ = add_dock("napari-camelyon", "Slide")
     annotate, _ = add_dock("napari-camelyon", "Annotate", tabify=True)
+    tissue, _ = add_dock("napari-camelyon", "Tissue", tabify=True)
     inference, inference_dock = add_dock("napari-camelyon", "Inference", tabify=True)
     stage, stage_dock = add_dock("napari-camelyon", "pN stage")
     for dock, title in (
         (slide, "Slide"),
         (annotate, "Annotate"),
+        (tissue, "Tissue"),
         (inference, "Inference"),
         (stage, "pN stage"),
     ):

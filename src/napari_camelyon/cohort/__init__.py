@@ -10,6 +10,7 @@ from napari_camelyon.cohort.batch import (
     BatchTask,
     Progress,
     attempt_slide,
+    bound_tile_cache,
     run_batch,
     usual_workers,
 )
@@ -17,6 +18,7 @@ from napari_camelyon.cohort.beside import Beside, FoundResults, found_beside
 from napari_camelyon.cohort.chosen_slides import ChosenSlides, choose_slides
 from napari_camelyon.cohort.claims import SlideState, SlideTakenError, read_states
 from napari_camelyon.cohort.dask_batch import run_on_dask
+from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patients import (
     read_patient,
@@ -47,6 +49,7 @@ __all__ = [
     "Beside",
     "ChosenSlides",
     "FoundResults",
+    "KeptModel",
     "Outcome",
     "Planned",
     "PredictRequest",
@@ -58,6 +61,7 @@ __all__ = [
     "StageTable",
     "annotated_slide",
     "attempt_slide",
+    "bound_tile_cache",
     "choose_slides",
     "find_result_folders",
     "found_beside",

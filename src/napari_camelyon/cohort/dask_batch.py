@@ -1,6 +1,6 @@
 """The same batch on the workers of a Dask cluster: one slide at a time on each."""
 
-import threading
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -13,7 +13,6 @@ from napari_camelyon.cohort.batch import (
     Attempt,
     BatchTask,
     Progress,
-    attempt_slide,
     fail_dead,
     listed,
 )
@@ -27,7 +26,6 @@ __all__ = ["run_on_dask"]
 
 _CONNECT_S = 20
 _LOOKED_EVERY_S = 0.5
-_STOP_ASKED_EVERY_S = 1.0
 
 
 def run_on_dask(
@@ -82,6 +80,8 @@ def run_on_dask(
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address=None,
+                # A process that holds torch may take longer to end than Dask waits with a warning.
+                silence_logs=logging.ERROR,
             )
             scheduler = stack.enter_context(cluster).scheduler_address
         client = stack.enter_context(_connected(scheduler))
@@ -120,11 +120,14 @@ def _run(
 ) -> Iterator[Progress | Attempt]:
     from distributed import Event
 
+    from napari_camelyon.cohort.dask_worker import OneAtATime
+
     topic = f"napari-camelyon-{token_hex(8)}"
     stop = Event(topic, client=client)
     news: SimpleQueue[Progress] = SimpleQueue()
     client.subscribe_topic(topic, lambda event: news.put(_progress(event[1])))
     work = _Work(client, task, topic, list(slides))
+    client.register_plugin(OneAtATime(topic), name=topic)
     told = False
     try:
         while work.waiting or work.under_way:
@@ -146,10 +149,14 @@ def _run(
             stop.set()
             client.cancel(list(work.under_way))
         client.unsubscribe_topic(topic)
+        if not work.under_way:  # else the workers still need it
+            client.unregister_worker_plugin(topic)
 
 
 def _hand_out(work: _Work, at_most: int | None) -> None:
     """Give every worker that is free a slide."""
+    from napari_camelyon.cohort.dask_worker import predict_on_worker
+
     busy = {address for _, address in work.under_way.values()}
     for address in work.client.scheduler_info(n_workers=-1)["workers"]:
         if not work.waiting or (at_most is not None and len(work.under_way) >= at_most):
@@ -158,7 +165,7 @@ def _hand_out(work: _Work, at_most: int | None) -> None:
             continue
         slide = work.waiting.pop(0)
         future = work.client.submit(
-            _on_worker,
+            predict_on_worker,
             slide,
             work.task,
             work.topic,
@@ -196,44 +203,6 @@ def _attempt_of(future: "Future", work: _Work) -> Attempt:
     return attempt
 
 
-def _on_worker(slide: Path, task: BatchTask, topic: str) -> Attempt:
-    """Predict one slide; runs in a thread of a worker."""
-    from distributed import Event, get_client, get_worker
-
-    worker = get_worker()
-    control = RunControl()
-    ended = threading.Event()
-    stop = Event(topic, client=get_client())
-
-    def heed() -> None:
-        while not ended.wait(_STOP_ASKED_EVERY_S):
-            if stop.is_set():
-                control.cancel()
-                return
-
-    def tell(progress: Progress) -> None:
-        worker.log_event(topic, _plain(progress))
-
-    listener = threading.Thread(target=heed, name="heed-batch", daemon=True)
-    listener.start()
-    try:
-        return attempt_slide(slide, task, tell=tell, control=control)
-    finally:
-        ended.set()
-        listener.join()
-
-
-def _plain(progress: Progress) -> tuple[Any, ...]:
-    """Events travel as msgpack, which knows no dataclass and no path."""
-    return (
-        str(progress.slide),
-        progress.done,
-        progress.total,
-        progress.patches_per_s,
-        progress.seconds_left,
-    )
-
-
 def _progress(told: Sequence[Any]) -> Progress:
-    slide, *numbers = told
-    return Progress(Path(slide), *numbers)
+    slide, done, total, patches_per_s, seconds_left, notes = told
+    return Progress(Path(slide), done, total, patches_per_s, seconds_left, tuple(notes))

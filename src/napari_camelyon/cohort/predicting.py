@@ -2,25 +2,32 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_camelyon.cohort.results import RunFacts
+from napari_camelyon.errors import ModelError, StainError
 from napari_camelyon.heatmaps import Heatmap, HeatmapMethod
 from napari_camelyon.inference import RunControl
 from napari_camelyon.slides import Slide
-from napari_camelyon.stain import StainTransfer, make_transfer, target_stain
+from napari_camelyon.stain import METHODS, StainFit, StainTransfer, make_transfer, target_stain
 from napari_camelyon.tissue import (
     PatchGrid,
-    TissueMask,
+    TissueChoice,
     fit_slide_stain,
     plan_patches,
-    tissue_mask,
+    tissue_choice,
 )
 
 if TYPE_CHECKING:
-    from napari_camelyon.inference import NumericPath, Predictor, Update
+    from napari_camelyon.inference import (
+        Finding,
+        NumericPath,
+        Predictor,
+        SamplingPredictor,
+        Update,
+    )
     from napari_camelyon.models import Model
 
 __all__ = ["LoadModel", "Planned", "PredictRequest", "Prepare", "predict_slide"]
@@ -42,8 +49,10 @@ class PredictRequest:
         Pitch of the patches; None: what the model's specification says.
     threshold : float or None
         Probability from which a patch counts as tumour; None: the specification's.
-    min_tissue_fraction : float
-        Patches with less tissue are left out.
+    min_tissue_fraction : float or None
+        Patches with less tissue are left out; None: as a person left it, else 0.40.
+    use_kept_tissue : bool
+        Whether the tissue that a person kept beside the slide counts.
     device : str
         ``auto``, or a device's name.
     engine : str
@@ -69,12 +78,13 @@ class PredictRequest:
     mpp: float | None = None
     stride_um: float | None = None
     threshold: float | None = None
-    min_tissue_fraction: float = 0.40
+    min_tissue_fraction: float | None = None
+    use_kept_tissue: bool = True
     device: str = "auto"
     engine: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
-    stain: Literal["none", "macenko", "reinhard"] = "none"
+    stain: str = "none"
     leave_out: tuple[str, ...] = ()
     uncertainty: str = "none"
     samples: int = 20
@@ -84,7 +94,7 @@ class PredictRequest:
 class LoadModel(Protocol):
     """Loads a model, as `models.load_model` does."""
 
-    def __call__(self, path: Path | str | None, *, tumour_class: str | None) -> "Model":
+    def __call__(self, path: Path | str | None, /, *, tumour_class: str | None) -> "Model":
         """Return the model."""
 
 
@@ -114,6 +124,8 @@ class Planned:
         It is filled as the run goes on.
     path : NumericPath
         Device, engine and precision of the whole run.
+    findings : tuple of Finding
+        What is odd already, before anything is computed.
     facts : RunFacts
         For ``run.json``: what is known before anything is computed.
     """
@@ -122,6 +134,7 @@ class Planned:
     patch_grid: PatchGrid
     heatmap: Heatmap
     path: "NumericPath"
+    findings: "tuple[Finding, ...]"
     facts: RunFacts
 
 
@@ -131,6 +144,7 @@ def predict_slide(
     *,
     control: RunControl | None = None,
     checkpoint_folder: Path | str | None = None,
+    tissue: TissueChoice | None = None,
     load: LoadModel | None = None,
     prepare: Prepare | None = None,
 ) -> "Iterator[Planned | Update]":
@@ -146,6 +160,9 @@ def predict_slide(
         Stops the run, lets it rest, and says where somebody looks.
     checkpoint_folder : path-like, optional
         Where what is computed is kept as it comes, so that the run can be taken up again.
+    tissue : TissueChoice, optional
+        Where to look; what it says of spoilt areas and of the least tissue wins over the request.
+        Default: what a person kept of the slide, else what is found.
     load, prepare : callable, optional
         Take the place of `models.load_model` and `inference.prepare`, for those who keep what these
         give from one run to the next. What a given `prepare` returns is not closed.
@@ -170,34 +187,31 @@ def predict_slide(
     model = (load or load_model)(request.model, tumour_class=request.tumour_class)
     if _is_cancelled(control):
         return
-    mask = tissue_mask(slide)
-    patch_grid = plan_patches(
-        slide,
-        model.spec,
-        stride_um=request.stride_um,
-        min_tissue_fraction=request.min_tissue_fraction,
-        mask=mask,
-    )
-    heatmap = inference.new_heatmap(slide, model, patch_grid)
-    if request.threshold is not None:
-        heatmap.threshold = request.threshold
-    stain = _stain_transfer(slide, model, mask, request.stain)
-    way = _choose_way(model, patch_grid, request, stain)
+    plan = _plan(slide, model, request, tissue)
     if _is_cancelled(control):
         return
+    way = _choose_way(slide, request, plan, checkpoint_folder)
     with ExitStack() as stack:
-        predictor = None
-        batch_size = request.batch_size or _DENSE_BATCH
-        if way.method == "patches":
-            predictor = (prepare or inference.prepare)(
+        predictor: Predictor | SamplingPredictor | None = None
+        batch_size = way.batch_size or _DENSE_BATCH
+        sampling_key = ""
+        if request.uncertainty != "none":
+            sampler = _sampler(request, plan, way)
+            stack.callback(sampler.close)
+            predictor, sampling_key = sampler, sampler.sampling_key
+        elif not way.own_dense:
+            own = (prepare or inference.prepare)(
                 model,
                 way.path,
-                batch_size=request.batch_size,
-                stain=stain,
+                batch_size=way.batch_size,
+                stain=plan.stain,
             )
-            batch_size = request.batch_size or predictor.batch_size
             if prepare is None:
-                stack.callback(predictor.close)
+                stack.callback(own.close)
+            predictor = own
+        if predictor is not None:
+            batch_size = way.batch_size or predictor.batch_size
+        method = inference.run_method(model, plan.patch_grid.grid, predictor)
         checkpoint = None
         if checkpoint_folder is not None:
             checkpoint = stack.enter_context(
@@ -205,28 +219,30 @@ def predict_slide(
                     checkpoint_folder,
                     slide,
                     model,
-                    patch_grid,
+                    plan.patch_grid,
                     way.path,
-                    stain_key="" if stain is None else stain.key,
+                    plan.stain_key,
+                    sampling_key,
                     batch_size=batch_size,
-                    method=way.method,
+                    method=method,
                 )
             )
-        facts = RunFacts(
-            numeric_path=_told_path(way, batch_size),
-            stain={"method": "none"} if stain is None else {"key": stain.key, **stain.describe()},
-        )
-        yield Planned(model, patch_grid, heatmap, way.path, facts)
+        findings = _odd_before(slide, plan, predictor, control)
+        facts = _told(request, plan, way.path, method, batch_size, sampling_key)
+        yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts)
         yield from inference.run(
             slide,
             model,
-            patch_grid,
-            heatmap=heatmap,
+            plan.patch_grid,
+            heatmap=plan.heatmap,
             device=way.path.device,
             predictor=predictor,
             batch_size=batch_size,
             control=control,
             checkpoint=checkpoint,
+            watch=inference.new_watch(
+                model.spec, plan.heatmap.threshold, planned=plan.patch_grid.patch_count
+            ),
         )
 
 
@@ -235,32 +251,201 @@ _DENSE_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be predicted, and of what."""
+
+    model: "Model"
+    tissue: TissueChoice
+    patch_grid: PatchGrid
+    heatmap: Heatmap
+    stain: StainTransfer | None
+
+    @property
+    def stain_key(self) -> str:
+        return "" if self.stain is None else self.stain.key
+
+
+@dataclass(frozen=True, slots=True)
 class _Way:
-    """How the values come about."""
+    """How the values come about.
+
+    Attributes
+    ----------
+    path : NumericPath
+    batch_size : int or None
+        None: the predictor's own.
+    own_dense : bool
+        Whether the engine runs the model over whole blocks itself, without a predictor.
+    """
 
     path: "NumericPath"
-    method: HeatmapMethod
+    batch_size: int | None
+    own_dense: bool = False
+
+
+def _plan(
+    slide: Slide, model: "Model", request: PredictRequest, tissue: TissueChoice | None
+) -> _Plan:
+    from napari_camelyon.inference import new_heatmap
+
+    tissue = tissue or tissue_choice(
+        slide,
+        leave_out=request.leave_out,
+        min_tissue_fraction=request.min_tissue_fraction,
+        use_kept=request.use_kept_tissue,
+    )
+    patch_grid = plan_patches(
+        slide,
+        model.spec,
+        stride_um=request.stride_um,
+        min_tissue_fraction=tissue.min_tissue_fraction,
+        mask=tissue.mask,
+        leave_out=tissue.leave_out,
+        quality=tissue.quality,
+    )
+    heatmap = new_heatmap(slide, model, patch_grid)
+    if request.threshold is not None:
+        heatmap.threshold = request.threshold
+    # Without patches there is no stain either, and nothing to bring to another one.
+    wanted = request.stain if patch_grid.patch_count else "none"
+    stain = _stain_transfer(slide, model, tissue, wanted)
+    return _Plan(model, tissue, patch_grid, heatmap, stain)
 
 
 def _choose_way(
-    model: "Model", patch_grid: PatchGrid, request: PredictRequest, stain: StainTransfer | None
+    slide: Slide, request: PredictRequest, plan: _Plan, checkpoint_folder: Path | str | None
 ) -> _Way:
-    from napari_camelyon.inference import choose_numeric_path
+    """Choose the numeric path; an interrupted run goes on with its own, if nothing else is asked.
+
+    What is chosen by itself may be chosen otherwise the next day, and one run keeps to one path.
+    """
+    from napari_camelyon.inference import choose_numeric_path, find_interrupted
     from napari_camelyon.inference.dense import can_run_dense
 
     plain = request.engine in {"auto", "torch"} and request.precision in {"auto", "fp32"}
-    if plain and stain is None and can_run_dense(model, patch_grid.grid):
-        # Over whole blocks torch computes in float32.
-        path = choose_numeric_path(model, device=request.device, engine="torch", precision="fp32")
-        return _Way(path, "dense")
-    path = choose_numeric_path(
-        model,
-        device=request.device,
-        engine=request.engine,
-        precision=request.precision,
-        expected_patches=patch_grid.patch_count,
+    dense = (
+        plain
+        and plan.stain is None
+        and request.uncertainty == "none"
+        and can_run_dense(plan.model, plan.patch_grid.grid)
     )
-    return _Way(path, "patches")
+    # Over whole blocks the engine computes in float32.
+    asked = replace(request, engine="torch", precision="fp32") if dense else request
+    if checkpoint_folder is not None and request.uncertainty == "none":
+        there = find_interrupted(
+            checkpoint_folder,
+            slide,
+            plan.model,
+            plan.patch_grid,
+            plan.stain_key,
+            method="dense" if dense else "patches",
+        )
+        if there is not None and _allows(asked, there.path, there.batch_size, plan.model):
+            return _Way(there.path, there.batch_size, dense)
+    path = choose_numeric_path(
+        plan.model,
+        device=asked.device,
+        engine=asked.engine,
+        precision=asked.precision,
+        expected_patches=plan.patch_grid.patch_count,
+    )
+    return _Way(path, request.batch_size, dense)
+
+
+def _allows(request: PredictRequest, path: "NumericPath", batch_size: int, model: "Model") -> bool:
+    """Whether a request leaves room for a numeric path, and this computer has it."""
+    from napari_camelyon.inference import choose_numeric_path
+
+    asked = (request.device, request.engine, request.precision)
+    pairs = zip(asked, (path.device, path.engine, path.precision), strict=True)
+    if request.batch_size not in {None, batch_size}:
+        return False
+    if not all(word in {"auto", found, found.partition(":")[0]} for word, found in pairs):
+        return False
+    try:
+        choose_numeric_path(model, device=path.device, engine=path.engine, precision=path.precision)
+    except ModelError:
+        return False
+    return True
+
+
+def _sampler(request: PredictRequest, plan: _Plan, way: _Way) -> "SamplingPredictor":
+    from napari_camelyon.inference import sampling_predictor
+    from napari_camelyon.models import load_model
+
+    others = [load_model(name) for name in request.ensemble]
+    return sampling_predictor(
+        request.uncertainty,
+        [plan.model, *others] if request.uncertainty == "ensemble" else [plan.model],
+        way.path,
+        samples=request.samples,
+        batch_size=way.batch_size,
+        stain=plan.stain,
+    )
+
+
+def _odd_before(
+    slide: Slide,
+    plan: _Plan,
+    predictor: "Predictor | SamplingPredictor | None",
+    control: RunControl,
+) -> "tuple[Finding, ...]":
+    """Look for what is odd before anything is computed."""
+    from napari_camelyon.inference import check_before, check_probe, look_first
+
+    found = check_before(
+        slide, plan.model, plan.patch_grid, stain_fit=_known_stain_fit(slide, plan)
+    )
+    if predictor is None or plan.patch_grid.patch_count == 0:
+        return found
+    threshold = plan.heatmap.threshold
+    found += check_probe(predictor, threshold)
+    if control.view_px is None:  # who looks on wants the first values now, and sees them
+        found += look_first(slide, predictor, plan.patch_grid, threshold)
+    return found
+
+
+def _known_stain_fit(slide: Slide, plan: _Plan) -> StainFit | None:
+    """Return the slide's stain where the model says which one it knew, else None."""
+    if plan.model.spec.stain is None or plan.patch_grid.patch_count == 0:
+        return None
+    if plan.stain is not None and isinstance(plan.stain.source, StainFit):
+        return plan.stain.source
+    try:
+        fit = fit_slide_stain(slide, plan.tissue.mask, "macenko")
+    except StainError:
+        return None  # it is only for a warning; a run that needs the stain has told by now
+    return fit if isinstance(fit, StainFit) else None
+
+
+def _told(
+    request: PredictRequest,
+    plan: _Plan,
+    path: "NumericPath",
+    method: HeatmapMethod,
+    batch_size: int,
+    sampling_key: str,
+) -> RunFacts:
+    sampling: dict[str, Any] = {"method": request.uncertainty}
+    if sampling_key:
+        sampling["key"] = sampling_key
+    if request.uncertainty == "mc_dropout":
+        sampling["samples"] = request.samples
+    if request.uncertainty == "ensemble":
+        sampling["others"] = list(request.ensemble)
+    return RunFacts(
+        numeric_path={
+            "path": path.describe(),
+            **asdict(path),
+            "method": method,
+            "batch_size": batch_size,
+        },
+        stain={"method": "none"}
+        if plan.stain is None
+        else {"key": plan.stain.key, **plan.stain.describe()},
+        tissue={**plan.tissue.describe(), "left_out": dict(plan.patch_grid.left_out)},
+        sampling=sampling,
+    )
 
 
 def _is_cancelled(control: RunControl) -> bool:
@@ -268,22 +453,20 @@ def _is_cancelled(control: RunControl) -> bool:
 
 
 def _stain_transfer(
-    slide: Slide, model: "Model", mask: TissueMask, method: Literal["none", "macenko", "reinhard"]
+    slide: Slide,
+    model: "Model",
+    tissue: TissueChoice,
+    wanted: str,
 ) -> StainTransfer | None:
-    if method == "none":
+    if wanted == "none":
         return None
-    fit = fit_slide_stain(slide, mask, method)
+    method = next((known for known in METHODS if known == wanted), None)
+    if method is None:
+        raise StainError(
+            f"There is no stain normalisation {wanted!r}. Choose one of: none, "
+            f"{', '.join(METHODS)}."
+        )
+    fit = fit_slide_stain(slide, tissue.mask, method)
     if method == "reinhard":
         return make_transfer(fit)
-    return make_transfer(fit, target_stain(getattr(model.spec, "stain", None)))
-
-
-def _told_path(way: _Way, batch_size: int) -> dict[str, Any]:
-    return {
-        "path": way.path.describe(),
-        "device": way.path.device,
-        "engine": way.path.engine,
-        "precision": way.path.precision,
-        "method": way.method,
-        "batch_size": batch_size,
-    }
+    return make_transfer(fit, target_stain(model.spec.stain))

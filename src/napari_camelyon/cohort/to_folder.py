@@ -25,6 +25,7 @@ from napari_camelyon.cohort.results import (
     write_slide_results,
 )
 from napari_camelyon.errors import CamelyonError, FileWriteError, ResultError
+from napari_camelyon.files import file_sha256
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.inference import RunControl
 from napari_camelyon.slides import Slide, open_slide, slide_name
@@ -36,7 +37,7 @@ from napari_camelyon.staging import (
     find_lesions,
     read_node,
 )
-from napari_camelyon.tissue import PatchGrid
+from napari_camelyon.tissue import PatchGrid, find_kept_tissue
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import Update
@@ -64,8 +65,8 @@ class Outcome:
         Patches: all, those computed now, those of earlier runs, and those on damaged parts.
     seconds : float
         That it took now.
-    notes : tuple of str
-        Sentences that a person should read: findings, patches left out.
+    left_out : str
+        How many patches were left out for what, as `PatchGrid.left_out_sentence`.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Outcome:
     known: int
     damaged: int
     seconds: float
-    notes: tuple[str, ...] = ()
+    left_out: str = ""
 
     @property
     def complete(self) -> bool:
@@ -136,15 +137,16 @@ def steps_to_folder(
     """Predict a slide step by step and write its result folder, unless it is there already.
 
     A finished result of the same model, slide and request is kept; where only the threshold is
-    another, lesions and class are derived from the kept heatmap. An interrupted run goes on from
-    what it has left in the slide's result folder.
+    another, lesions and class are derived from the kept heatmap. Every patch that an earlier run
+    has computed in the same way, interrupted or with another tissue, is taken from there.
 
     Parameters
     ----------
     slide_path : path-like
         The slide.
     out : path-like
-        Results go to ``out/<slide name>/``, and who works on what to ``out/.batch/``.
+        Results go to ``out/<slide name>/``. Who works on what, and patches as they are computed,
+        go to ``out/.batch/<slide name>/``.
     request : PredictRequest
         What was chosen.
     control : RunControl, optional
@@ -168,6 +170,7 @@ def steps_to_folder(
     SlideError, ModelError, StainError, StagingError, FileWriteError, ResultError
         As the rooms below do. Earlier results stay, and so does what was computed.
     """
+    from napari_camelyon.inference import forget_checkpoints
     from napari_camelyon.models import load_model
 
     started_s = time.monotonic()
@@ -177,12 +180,13 @@ def steps_to_folder(
     with claimed(out, slide_name(Path(slide_path)), slide_path) as claim:
         try:
             with open_slide(slide_path, mpp=request.mpp) as slide:
-                job = _Job(slide, model, Path(out), request, _request_key(slide, model, request))
+                key = _request_key(slide, model, request)
+                job = _Job(slide, model, Path(out), claim.path.parent, request, key)
                 if not again and (outcome := _use_again(job, claim, started_s)) is not None:
                     yield outcome
                     return
                 if again:
-                    _forget_computed(job)
+                    forget_checkpoints(job.kept, slide.fingerprint)
                 yield from _compute(job, claim, control, prepare, started_s)
         except CamelyonError as error:
             with suppress(FileWriteError):  # on a full disk the first error is the one to tell
@@ -195,6 +199,7 @@ class _Job:
     slide: Slide
     model: "Model"
     out: Path
+    kept: Path  # where what is computed is kept as it comes
     request: PredictRequest
     key: str
 
@@ -219,7 +224,7 @@ def _compute(
         job.slide,
         job.request,
         control=control,
-        checkpoint_folder=job.folder,
+        checkpoint_folder=job.kept,
         load=job.loaded,
         prepare=prepare,
     ):
@@ -235,8 +240,6 @@ def _compute(
         return
     claim.hold()
     outcome = _write(job, planned, last, time.monotonic() - started_s)
-    if outcome.complete:
-        _forget_computed(job)
     claim.end("done" if outcome.complete else "stopped")
     yield outcome
 
@@ -253,7 +256,9 @@ def _write(job: _Job, planned: Planned, last: "Update | None", seconds: float) -
         "patches_per_s": round(computed / seconds, 2),
         "problem": "" if last is None else last.problem,
     }
-    facts = replace(planned.facts, request_key=job.key, progress=progress)
+    found = planned.findings + (() if last is None else last.findings)
+    findings = tuple({finding.kind: asdict(finding) for finding in found}.values())
+    facts = replace(planned.facts, request_key=job.key, findings=findings, progress=progress)
     node = _stage_and_write(job, heatmap, patch_grid, _parameters(job), facts)
     return Outcome(
         job.slide.name,
@@ -264,7 +269,7 @@ def _write(job: _Job, planned: Planned, last: "Update | None", seconds: float) -
         known,
         heatmap.damaged_cells,
         seconds,
-        tuple(finding["sentence"] for finding in facts.findings),
+        patch_grid.left_out_sentence,
     )
 
 
@@ -351,6 +356,7 @@ def _request_key(slide: Slide, model: "Model", request: PredictRequest) -> str:
         "mpp": slide.require_mpp(),
         "stride_um": request.stride_um or model.spec.stride_um or model.spec.field_um,
         "min_tissue_fraction": request.min_tissue_fraction,
+        "kept_tissue": _kept_tissue(slide) if request.use_kept_tissue else None,
         "stain": request.stain,
         "leave_out": sorted(request.leave_out),
         "uncertainty": request.uncertainty,
@@ -360,10 +366,10 @@ def _request_key(slide: Slide, model: "Model", request: PredictRequest) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
-def _forget_computed(job: _Job) -> None:
-    """Delete what runs left in the result folder to be taken up again."""
-    for path in job.folder.glob(f"{job.slide.fingerprint[:16]}-*.cells"):
-        path.unlink(missing_ok=True)
+def _kept_tissue(slide: Slide) -> str | None:
+    """Name what a person kept of the tissue by its hash."""
+    kept = find_kept_tissue(slide)
+    return None if kept is None or kept.outlines is None else file_sha256(kept.path)
 
 
 def _parameters(job: _Job) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
+    from napari_camelyon.inference.calibrated import Calibration, expected_rate, known_calibration
+    from napari_camelyon.inference.calibration import calibrate
     from napari_camelyon.inference.checkpoint import (
         Checkpoint,
         CheckpointInUseError,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         watch_batch,
         watch_picture,
     )
+    from napari_camelyon.inference.int8 import Int8Comparison, prove_int8, read_proof
     from napari_camelyon.inference.looking import PatchView, grid_around, look_closer
     from napari_camelyon.inference.numeric import (
         NumericPath,
@@ -52,9 +55,11 @@ if TYPE_CHECKING:
     from napari_camelyon.inference.uncertainty import SamplingPredictor, sampling_predictor
 
 __all__ = [
+    "Calibration",
     "Checkpoint",
     "CheckpointInUseError",
     "Finding",
+    "Int8Comparison",
     "Interrupted",
     "NumericPath",
     "OutOfMemoryError",
@@ -66,14 +71,17 @@ __all__ = [
     "SamplingPredictor",
     "Update",
     "Watch",
+    "calibrate",
     "check_before",
     "check_probe",
     "choose_numeric_path",
     "cost_factor",
+    "expected_rate",
     "find_interrupted",
     "findings",
     "forget_checkpoints",
     "grid_around",
+    "known_calibration",
     "look_closer",
     "look_first",
     "new_heatmap",
@@ -81,7 +89,9 @@ __all__ = [
     "open_checkpoint",
     "predict_patches",
     "prepare",
+    "prove_int8",
     "read_patch",
+    "read_proof",
     "run",
     "run_method",
     "sampling_predictor",
@@ -91,6 +101,13 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Int8Comparison": "int8",
+    "prove_int8": "int8",
+    "read_proof": "int8",
+    "Calibration": "calibrated",
+    "calibrate": "calibration",
+    "expected_rate": "calibrated",
+    "known_calibration": "calibrated",
     "Checkpoint": "checkpoint",
     "CheckpointInUseError": "checkpoint",
     "Finding": "guards",

@@ -254,7 +254,10 @@ def open_checkpoint(
     """
     key = {
         **_task(slide, model, patch_grid, stain_key, sampling_key, method),
-        **asdict(path),
+        # Not why it was chosen, which may change from run to run.
+        "device": path.device,
+        "engine": path.engine,
+        "precision": path.precision,
         "batch_size": batch_size,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

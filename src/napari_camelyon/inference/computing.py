@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from napari_camelyon.geometry import Grid
 from napari_camelyon.inference.numeric import NumericPath
 from napari_camelyon.inference.predicted import OutOfMemoryError, Pending, Predicted
 
-__all__ = ["AnyPredictor", "Begun", "Computing", "begin", "end", "failure_in_place", "is_dense"]
+__all__ = ["AnyPredictor", "Begun", "Computing", "begin", "end", "failure_in_place"]
 
 Patches = NDArray[np.uint8]
 Begun = list[Pending] | ModelError
@@ -39,20 +39,6 @@ class AnyPredictor(Protocol):
 
     def close(self) -> None:
         """Free what it holds."""
-
-
-class DensePredictor(AnyPredictor, Protocol):
-    """One that also predicts whole blocks at once."""
-
-    def predict_block(
-        self, picture: Patches, grid: Grid, cells: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Return the value of each cell of a picture with the model's margin."""
-
-
-def is_dense(predictor: AnyPredictor) -> TypeGuard[DensePredictor]:
-    """Tell whether a predictor predicts whole blocks; its ``dense``, if it has one, says so."""
-    return bool(getattr(predictor, "dense", False))
 
 
 @dataclass(slots=True)

@@ -18,10 +18,18 @@ from torch.nn.functional import avg_pool2d
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.geometry import Grid
+from napari_camelyon.inference.torch_engine import normalise_rows, scale_and_offset
 from napari_camelyon.models import Model
 from napari_camelyon.slides import Damage, Slide, read_resampled
 
-__all__ = ["can_run_dense", "finite", "normalised", "predict_block", "read_picture"]
+__all__ = [
+    "can_run_dense",
+    "finite",
+    "normalised",
+    "predict_block",
+    "read_picture",
+    "require_dense",
+]
 
 
 def can_run_dense(model: Model, grid: Grid) -> bool:
@@ -34,6 +42,21 @@ def can_run_dense(model: Model, grid: Grid) -> bool:
         outputs * grid.stride_y_px / grid.patch_height_px,
     )
     return outputs.is_integer() and all(value.is_integer() for value in strides)
+
+
+def require_dense(model: Model, grid: Grid) -> None:
+    """Raise ModelError, with the reason, where a grid cannot be run densely."""
+    if can_run_dense(model, grid):
+        return
+    px = model.dense_stride_px
+    if px is None:
+        raise ModelError(f"The model {model.path} has no dense form. Choose the method patches.")
+    stride_px = grid.stride_x_px * model.spec.patch_px / grid.patch_width_px
+    raise ModelError(
+        f"A stride of {stride_px:.4g} of the model's pixels is no whole number of the outputs that "
+        f"it gives every {px} px. Choose a stride of {px * model.spec.patch_mpp:.4g} µm or a "
+        "multiple of it, or the method patches."
+    )
 
 
 def read_picture(
@@ -112,14 +135,29 @@ def predict_block(
     outputs = model.spec.patch_px // stride_px
     step_x = outputs * grid.stride_x_px // grid.patch_width_px
     step_y = outputs * grid.stride_y_px // grid.patch_height_px
+    margin = model.dense_margin_px // stride_px
     with torch.inference_mode():
-        pixels = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None]
-        logits: Tensor = module.dense(normalised(pixels, model))  # type: ignore[operator]
-        margin = model.dense_margin_px // stride_px
-        shares = logits.float().sigmoid()[..., margin : -margin or None, margin : -margin or None]
-        values = avg_pool2d(shares, outputs, stride=(step_y, step_x))[0, 0].cpu().numpy()
+        pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(device)[None]
+        inputs = normalise_rows(pixels, *scale_and_offset(model, device))
+        logits: Tensor = module.dense(inputs).float()  # type: ignore[operator]
+        logits = logits[..., margin : -margin or None, margin : -margin or None]
+        pools_logits = getattr(module, "pools_logits", False)
+        pooled = avg_pool2d(
+            logits if pools_logits else _shares(logits, model), outputs, stride=(step_y, step_x)
+        )
+        values = (_shares(pooled, model) if pools_logits else pooled)[0, 0].cpu().numpy()
     places = cells - cells.min(axis=0)
     return finite(values[places[:, 0], places[:, 1]], model)
+
+
+def _shares(logits: Tensor, model: Model) -> Tensor:
+    """Return the probability of tumour, shape (1, 1, rows, columns), from logits of the classes."""
+    spec = model.spec
+    if spec.activation == "softmax":
+        return logits.softmax(1)[:, spec.tumour_class : spec.tumour_class + 1]
+    if logits.shape[1] == 1:
+        return logits.sigmoid() if spec.tumour_class == 1 else 1 - logits.sigmoid()
+    return logits[:, spec.tumour_class : spec.tumour_class + 1].sigmoid()
 
 
 def normalised(pixels: Tensor, model: Model) -> Tensor:

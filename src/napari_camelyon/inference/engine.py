@@ -20,7 +20,6 @@ from napari_camelyon.inference.computing import (
     begin,
     end,
     failure_in_place,
-    is_dense,
 )
 from napari_camelyon.inference.control import RunControl
 from napari_camelyon.inference.dense import can_run_dense, finite, normalised, predict_block
@@ -33,10 +32,10 @@ from napari_camelyon.inference.guards import (
 )
 from napari_camelyon.inference.numeric import choose_numeric_path, prepare
 from napari_camelyon.inference.pace import Pace
-from napari_camelyon.inference.predicted import OutOfMemoryError, Predicted
+from napari_camelyon.inference.predicted import OutOfMemoryError, Predicted, explained
 from napari_camelyon.inference.reading import ReadAhead, ReadBatch, Reader
 from napari_camelyon.inference.units import Waiting, batches_with, note_values, plan_units, wait_for
-from napari_camelyon.models import Model
+from napari_camelyon.models import Model, choose_device
 from napari_camelyon.slides import Slide
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.tissue import PatchGrid, PatchRules
@@ -71,7 +70,7 @@ class Update:
         Cells taken from the checkpoint at the start.
     batch_size : int
         Patches predicted at once by now: fewer than at the start if the device had no room, and
-        then the last digits of later values may differ from those of another run.
+        then the last digits of later values may differ from those of another run. 0: whole blocks.
     findings : tuple of Finding
         What the `watch` finds odd so far.
     problem : str
@@ -119,11 +118,11 @@ def run_method(
 ) -> HeatmapMethod:
     """Return whether `run` predicts patch by patch or whole blocks at once, given the same.
 
-    Densely where the network is fully convolutional, its outputs fit the grid, no patch is left
-    out by rules, and the predictor, if one is given, has a dense form (``dense`` is true).
+    Densely where the network is fully convolutional and its outputs fit the grid, no rules leave
+    patches out, and no predictor is given: those see single patches.
     """
-    may_be = rules is None and (predictor is None or is_dense(predictor))
-    return "dense" if may_be and can_run_dense(model, grid) else "patches"
+    dense = rules is None and predictor is None and can_run_dense(model, grid)
+    return "dense" if dense else "patches"
 
 
 def run(
@@ -209,34 +208,34 @@ def run(
     control = control or RunControl()
     grid = patch_grid.grid
     method = run_method(model, grid, predictor, rules)
-    dense = method == "dense"
     _keep_to_one_method(heatmap, method)
     known, others = _take_known(heatmap, patch_grid, checkpoint)
-    owned = None
-    if predictor is None:
-        path = choose_numeric_path(model, device=device, precision="fp32")
-        predictor = owned = prepare(model, path, batch_size=batch_size)
-    computing = Computing(predictor, batch_size or predictor.batch_size)
+    dense, computing, owned = None, None, None
+    if method == "dense":
+        dense = _dense(model, grid, choose_device(device))
+    else:
+        if predictor is None:
+            path = choose_numeric_path(model, device=device, engine="torch", precision="fp32")
+            predictor = owned = prepare(model, path, batch_size=batch_size)
+        computing = Computing(predictor, batch_size or predictor.batch_size)
     plan = plan_units(
         grid,
         patch_grid.selected & ~others,
         model.spec.patch_px,
-        None if dense else computing.at_once,
+        None if computing is None else computing.at_once,
     )
     unknown = np.isnan(heatmap.values[plan.cells[:, 0], plan.cells[:, 1]])
     progress = _Progress(heatmap, int(unknown.sum()), len(known), checkpoint, watch)
     heatmap.damaged_cells = 0  # they are tried again
     if len(known):
-        yield progress.update(known, computing.at_once)
+        yield progress.update(known, _at_once(computing))
     needed = batches_with(plan, unknown)
     waiting = wait_for(plan, needed)
-    margin_px = model.dense_margin_px if dense else None
+    margin_px = None if dense is None else model.dense_margin_px
     reader = Reader(slide, plan, needed, model.spec.patch_px, rules, margin_px)
-    predict_densely = _dense(model, grid, predictor) if dense else None
-    reading = ReadAhead(reader, waiting, read_threads or _usual_threads(predictor))
-    job = _Job(
-        model, grid, control, cancelled, waiting, reading, computing, progress, predict_densely
-    )
+    computes_on = str(choose_device(device)) if predictor is None else predictor.path.device
+    reading = ReadAhead(reader, waiting, read_threads or _usual_threads(computes_on))
+    job = _Job(model, grid, control, cancelled, waiting, reading, progress, computing, dense)
     try:
         yield from _batches(job)
         if progress.damage is not None:
@@ -257,9 +256,9 @@ class _Job:
     cancelled: Callable[[], bool]
     waiting: Waiting
     reading: ReadAhead
-    computing: Computing
     progress: "_Progress"
-    predict_densely: Callable[[Patches, Cells], Values] | None
+    computing: Computing | None
+    dense: Callable[[Patches, Cells], Values] | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -303,7 +302,8 @@ def _launch_next(job: _Job, flight: deque[_Launched]) -> bool:
     """Launch as many batches as keep the device busy; return whether the run ends with them."""
     if job.control.view_px != job.waiting.view:
         job.reading.look(job.control.view_px)
-    while len(flight) < job.computing.predictor.depth and not job.control.paused:
+    depth = 1 if job.computing is None else job.computing.predictor.depth
+    while len(flight) < depth and not job.control.paused:
         batch = job.reading.take(may_wait=not flight)
         if batch is None:
             return not flight
@@ -312,7 +312,7 @@ def _launch_next(job: _Job, flight: deque[_Launched]) -> bool:
         # A choice would be a copy.
         patches = batch.pixels if batch.passing.all() else batch.pixels[batch.passing]
         begun = None
-        if job.predict_densely is None and (batch.passing & ~batch.lost).any():
+        if job.computing is not None and (batch.passing & ~batch.lost).any():
             # With the damaged ones: the others then share their batch with as many as if all
             # were sound.
             begun = begin(job.computing, patches)
@@ -323,21 +323,21 @@ def _launch_next(job: _Job, flight: deque[_Launched]) -> bool:
 def _finish(job: _Job, launched: _Launched) -> Update:
     batch = launched.batch
     maps: dict[str, Values] = {}
-    if job.predict_densely is not None:
+    if job.computing is None:
         values = _predict_block(job, batch)
     else:
-        values, maps = _land(job, launched)
+        values, maps = _land(job, job.computing, launched)
     _look_at(job, batch, values)
     job.reading.finished(batch)
     note_values(job.waiting, batch.cells, values)
-    return job.progress.fill(batch, values, maps, job.computing.at_once)
+    return job.progress.fill(batch, values, maps, _at_once(job.computing))
 
 
 def _look_at(job: _Job, batch: ReadBatch, values: Values) -> None:
     watch = job.progress.watch
     if watch is None:
         return
-    if job.predict_densely is None:
+    if job.computing is not None:
         watch_batch(watch, batch.pixels, values)
         return
     spec, grid = job.model.spec, job.grid
@@ -347,7 +347,7 @@ def _look_at(job: _Job, batch: ReadBatch, values: Values) -> None:
     watch_picture(watch, batch.pixels, np.rint(places).astype(np.int64), spec.patch_px, values)
 
 
-def _land(job: _Job, launched: _Launched) -> tuple[Values, dict[str, Values]]:
+def _land(job: _Job, computing: Computing, launched: _Launched) -> tuple[Values, dict[str, Values]]:
     """Return the values of a batch under way, NaN for what is lost or does not pass."""
     batch = launched.batch
     values = np.full(len(batch.cells), np.nan, dtype=np.float32)
@@ -355,12 +355,12 @@ def _land(job: _Job, launched: _Launched) -> tuple[Values, dict[str, Values]]:
         return values, {}
     passing, patches = batch.passing, launched.patches
     try:
-        predicted = end(job.computing, patches, launched.begun)
+        predicted = end(computing, patches, launched.begun)
     except OutOfMemoryError:
         raise
     except ModelError as error:
         cells = batch.cells[passing]
-        raise failure_in_place(job.computing, error, patches, cells, job.grid) from error
+        raise failure_in_place(computing, error, patches, cells, job.grid) from error
     values[passing] = predicted.probabilities[:, job.model.spec.tumour_class]
     values[batch.lost] = np.nan
     maps: dict[str, Values] = {}
@@ -461,22 +461,30 @@ def _columns(predicted: Predicted, spec: ModelSpec) -> dict[str, Values]:
     return {**columns, **predicted.maps}
 
 
-def _dense(model: Model, grid: Grid, predictor: AnyPredictor) -> Callable[[Patches, Cells], Values]:
+def _dense(model: Model, grid: Grid, device: torch.device) -> Callable[[Patches, Cells], Values]:
     """Return what predicts the cells of a picture as a whole."""
-    if is_dense(predictor):
-        return lambda picture, cells: predictor.predict_block(picture, grid, cells)
-    target = torch.device(predictor.path.device)
-    module = model.module.to(target).to(memory_format=torch.channels_last)
-    return lambda picture, cells: predict_block(model, module, picture, grid, cells, target)
+    module = model.module.to(device).to(memory_format=torch.channels_last)
+
+    def predict(picture: Patches, cells: Cells) -> Values:
+        try:
+            return predict_block(model, module, picture, grid, cells, device)
+        except RuntimeError as error:
+            raise explained(error, model, str(device)) from error
+
+    return predict
+
+
+def _at_once(computing: Computing | None) -> int:
+    return 0 if computing is None else computing.at_once
 
 
 def _predict_block(job: _Job, batch: ReadBatch) -> Values:
     """Return the values of a block, NaN for what is lost; where there is no room, of its halves."""
     values = np.full(len(batch.cells), np.nan, dtype=np.float32)
-    if job.predict_densely is None or batch.lost.all():
+    if job.dense is None or batch.lost.all():
         return values
     try:
-        values[:] = job.predict_densely(batch.pixels, batch.cells)
+        values[:] = job.dense(batch.pixels, batch.cells)
     except OutOfMemoryError:
         extent = np.ptp(batch.cells, axis=0)
         if not extent.any():
@@ -495,10 +503,10 @@ def _predict_block(job: _Job, batch: ReadBatch) -> Values:
     return values
 
 
-def _usual_threads(predictor: AnyPredictor) -> int:
+def _usual_threads(device: str) -> int:
     """Return how many threads feed a device: on a CPU, few, for the model wants the cores."""
     cores = _cores()
-    return max(1, cores // 4) if predictor.path.device == "cpu" else min(16, cores)
+    return max(1, cores // 4) if device == "cpu" else min(16, cores)
 
 
 def _cores() -> int:

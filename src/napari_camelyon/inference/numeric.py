@@ -1,7 +1,6 @@
 """The numeric path of a run: which device, engine and precision, and the predictor on it."""
 
 import platform
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -9,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import ModelError
+from napari_camelyon.inference.calibrated import expected_rate, known_calibration
 from napari_camelyon.inference.int8 import int8_program
+from napari_camelyon.inference.numeric_path import NumericPath
 from napari_camelyon.inference.openvino_engine import (
     converted,
     has_bf16,
@@ -40,39 +41,13 @@ __all__ = [
     "prepare",
 ]
 
-ENGINES = ("torch", "openvino")
+ENGINES = ("torch", "openvino", "onnxruntime")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 _PAYS_CONVERTED = 500
 _PAYS_UNCONVERTED = 2000
 """Patches from which OpenVINO pays: compiling takes a second or two, converting some more, and each
 patch gains 2 ms or more."""
-
-
-@dataclass(frozen=True, slots=True)
-class NumericPath:
-    """How the numbers of a run come about; one run keeps to one.
-
-    Attributes
-    ----------
-    device : str
-        ``cpu``, ``cuda:0``, ``mps``.
-    engine : str
-        ``torch``, ``openvino`` or ``onnxruntime``.
-    precision : str
-        ``fp32``, ``bf16``, ``fp16`` or ``int8``.
-    because : str
-        Why a faster one was not taken; empty: there is none. Takes no part in comparisons.
-    """
-
-    device: str
-    engine: str
-    precision: str
-    because: str = field(default="", compare=False)
-
-    def describe(self) -> str:
-        """Return the path as people read it, such as ``torch bf16 on cpu``."""
-        return f"{self.engine} {self.precision} on {self.device}"
 
 
 def choose_numeric_path(
@@ -94,7 +69,8 @@ def choose_numeric_path(
         ``auto`` (CUDA, then MPS, then CPU) or a device's name.
     engine : str
         ``auto``: OpenVINO on a CPU where it is installed, takes the model, and the run is long
-        enough to pay for setting it up; else torch. Or ``torch``, ``openvino``.
+        enough to pay for setting it up; else torch. Or ``torch``, ``openvino``, and for ONNX
+        models ``onnxruntime``, which is what torch stands for there.
     precision : str
         ``auto``: bf16 where the device computes in it, else fp32; never int8. Or ``fp32``,
         ``bf16``, ``fp16``, and ``int8`` for models with a proof (`prove_int8`).
@@ -117,9 +93,14 @@ def choose_numeric_path(
         raise ModelError(
             f"The precision {precision!r} is not known. Choose one of: {_words(PRECISIONS)}."
         )
+    if engine == "onnxruntime" and model.kind != "onnx":
+        raise ModelError(
+            f"ONNX Runtime runs ONNX models; {model.path} is none. Choose the engine torch or "
+            "openvino."
+        )
     if engine == "openvino" or (precision == "int8" and engine == "auto"):
         return _openvino_path(model, target, precision)
-    if engine == "torch" or target.type != "cpu":
+    if engine in ("torch", "onnxruntime") or target.type != "cpu":
         return _torch_path(model, target, precision, "")
     because = _why_not_openvino(model, precision, expected_patches)
     if because:
@@ -140,7 +121,10 @@ def _torch_path(model: Model, device: torch.device, precision: str, because: str
         # An exported program has its types written into it.
         fixed = model.kind == "exported"
         gains = _gains_from_bf16(device) and not fixed
-        precision = "bf16" if gains and _can_be_cast(model, device) else "fp32"
+        if gains and _can_be_cast(model, device) and not _was_slower(model, device):
+            precision = "bf16"
+        else:
+            precision = "fp32"
     if model.kind == "exported" and precision != "fp32":
         raise ModelError(
             f"The exported program {model.path} computes in the precision it was exported with. "
@@ -258,7 +242,7 @@ def prepare(
     path : NumericPath
         From `choose_numeric_path`.
     batch_size : int, optional
-        Default: what suits the device.
+        Default: what was measured (`calibrate`), else what suits such a device.
     stain : StainTransfer, optional
         Stain normalisation, applied on the device.
 
@@ -271,7 +255,7 @@ def prepare(
     ModelError
         The model cannot run on this path.
     """
-    size = batch_size or _usual_batch(path)
+    size = batch_size or _best_batch(model, path)
     change = None if stain is None else partial(transfer_tensor, stain=stain)
     try:
         engine = _engine(model, path, size, change)
@@ -287,9 +271,21 @@ def _engine(model: Model, path: NumericPath, batch_size: int, change: Change | N
     return torch_engine(model, path.device, path.precision, change=change)
 
 
-def _usual_batch(path: NumericPath) -> int:
+def _best_batch(model: Model, path: NumericPath) -> int:
+    known = known_calibration(model, path)
+    if known is not None:
+        return known.batch_size
     # 8-16 is as fast as more on a CPU and keeps cancelling quick.
     return 16 if path.device == "cpu" else 256
+
+
+def _was_slower(model: Model, device: torch.device) -> bool:
+    """Tell whether bfloat16 was measured to be slower than float32 here."""
+    rates = [
+        expected_rate(model, NumericPath(str(device), "torch", precision))
+        for precision in ("bf16", "fp32")
+    ]
+    return None not in rates and rates[0] < rates[1]  # type: ignore[operator]
 
 
 def _can_be_cast(model: Model, device: torch.device) -> bool:

@@ -4,7 +4,7 @@ Neighbouring patches share file tiles and overlap each other. So the slide is re
 cells, each once, and the patches are cut from the block.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,37 +12,7 @@ from numpy.typing import NDArray
 from napari_camelyon.geometry import Grid
 from napari_camelyon.slides import Damage, Slide, choose_level, resize_box
 
-__all__ = ["cut_patches", "plan_blocks", "read_block", "read_patch", "touched_cells"]
-
-BLOCK_PX = 1024
-"""Side of a block in model pixels: 11 MB of patches of 128 px at half stride."""
-
-
-def plan_blocks(
-    grid: Grid, selected: NDArray[np.bool_], patch_px: int
-) -> Iterator[NDArray[np.int64]]:
-    """Yield the selected cells of a grid in blocks, from the top left, row by row.
-
-    Parameters
-    ----------
-    grid : Grid
-    selected : ndarray of bool, shape grid.shape
-    patch_px : int
-        Side of the model's input in pixels.
-
-    Yields
-    ------
-    ndarray of int64, shape (n, 2)
-        ``(row, column)`` of the cells of one block.
-    """
-    rows_a_block = _cells_a_block(grid.patch_height_px, grid.stride_y_px, patch_px)
-    columns_a_block = _cells_a_block(grid.patch_width_px, grid.stride_x_px, patch_px)
-    for top in range(0, grid.rows, rows_a_block):
-        for left in range(0, grid.columns, columns_a_block):
-            window = selected[top : top + rows_a_block, left : left + columns_a_block]
-            cells = np.argwhere(window)
-            if len(cells):
-                yield cells + np.array([top, left])
+__all__ = ["cut_patches", "read_block", "read_patch", "touched_cells"]
 
 
 def read_block(
@@ -189,11 +159,6 @@ def read_patch(slide: Slide, grid: Grid, row: int, column: int, patch_px: int) -
     """
     patches = read_block(slide, grid, np.array([[row, column]]), patch_px)
     return patches.reshape(patch_px, patch_px, 3)
-
-
-def _cells_a_block(patch_length_px: int, stride_px: int, patch_px: int) -> int:
-    block_length_px = BLOCK_PX * patch_length_px / patch_px
-    return max(1, int((block_length_px - patch_length_px) // stride_px) + 1)
 
 
 def _is_whole(values: NDArray[np.float64]) -> bool:

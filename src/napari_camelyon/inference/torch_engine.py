@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_camelyon.inference.folding import folded, folded_program
 from napari_camelyon.models import Model
+from napari_camelyon.models.folding import folded, folded_program
 
 __all__ = [
     "DTYPES",

@@ -16,6 +16,7 @@ from napari_camelyon.models.registry import (
 )
 
 if TYPE_CHECKING:
+    from napari_camelyon.models.dense_resnet import with_method
     from napari_camelyon.models.device import available_devices, choose_device
     from napari_camelyon.models.loading import Model, load_model, load_tissue_net
 
@@ -30,6 +31,7 @@ __all__ = [
     "load_tissue_net",
     "model_info",
     "remove_model",
+    "with_method",
 ]
 
 _MODULE_OF = {
@@ -38,6 +40,7 @@ _MODULE_OF = {
     "choose_device": "device",
     "load_model": "loading",
     "load_tissue_net": "loading",
+    "with_method": "dense_resnet",
 }
 
 

@@ -47,7 +47,7 @@ _PCAM_CENTRE_PX = 32
 
 
 def _zoo(name: str, description: str, licence: str | None) -> KnownModel:
-    """Return a model of WSInfer's zoo, as its registry of 2024 lists them."""
+    """Return a model of WSInfer's zoo, as its registry lists them."""
     return KnownModel(name, f"kaczmarj/{name}", description, licence)
 
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_camelyon.errors import FileWriteError, ModelError, ResultError
+from napari_camelyon.errors import FileWriteError, ModelError, ResultError, TumourClassError
 from napari_camelyon.files import (
     atomic_folder,
     data_folder,
@@ -29,6 +29,9 @@ from napari_camelyon.models.known import KNOWN_MODELS, KnownModel
 from napari_camelyon.models.layouts import CARD, CONFIG, SPEC, WEIGHTS, find_layout, find_weights
 from napari_camelyon.models.weight_files import weight_files, weights_sha256
 from napari_camelyon.specs import ModelSpec, read_model_spec, spec_from_entries
+
+if TYPE_CHECKING:
+    from napari_camelyon.models.loading import Model
 
 __all__ = [
     "BUNDLED_NAME",
@@ -114,6 +117,7 @@ class _Source:
     files: tuple[Path, ...]
     origin: str
     licence: str | None = None
+    revision: str | None = None
     commit: str | None = None
 
 
@@ -230,12 +234,7 @@ def add_model(
         spec = replace(spec, patch_mpp=patch_mpp)
     told = find_layout(taken.opened, spec=spec, tumour_class=tumour_class, patch_mpp=patch_mpp).spec
     if told is not None and known is not None:
-        told = replace(
-            told,
-            value_meaning=known.value_meaning,
-            centre_px=known.centre_px,
-            description=known.description,
-        )
+        told = _with_known(told, known)
     model = open_model(
         taken.opened,
         spec=told,
@@ -251,25 +250,7 @@ def add_model(
         licence=licence or taken.licence or (known.licence if known else None) or told.licence,
         source=told.source or taken.origin,
     )
-    with atomic_folder(_models_folder() / name) as folder:
-        inside = folder / _FILES
-        inside.mkdir()
-        for path in taken.files:
-            shutil.copyfile(path, inside / path.name)
-        if weights_sha256(inside / model.path.name) != model.sha256:
-            raise ModelError(f"{model.path} changed while it was copied. Add it again.")
-        opened = inside if taken.opened.is_dir() else inside / taken.opened.name
-        entry = {
-            "schema_version": SCHEMA_VERSION,
-            "path": opened.relative_to(folder).as_posix(),
-            "sha256": model.sha256,
-            "kind": model.kind,
-            "code_allowed": allow_pickle,
-            "commit": taken.commit,
-            "added": datetime.now(UTC).isoformat(timespec="seconds"),
-            "spec": asdict(kept),
-        }
-        write_json(entry, folder / _ENTRY)
+    _keep(taken, model, kept, code_allowed=allow_pickle)
     return model_info(name)
 
 
@@ -382,20 +363,30 @@ def _read_entry(folder: Path) -> tuple[dict[str, Any], ModelSpec]:
 
 def _find_hub(text: str, repository: str, revision: str | None) -> FoundModel:
     source = _address(repository)
-    if revision is None:
-        for folder in _entry_folders():
-            with suppress(ModelError):
-                entry, spec = _read_entry(folder)
-                if spec.source == source and entry.get("commit"):
-                    return _found_entry(folder)
+    for folder in _entry_folders():
+        with suppress(ModelError):
+            entry, spec = _read_entry(folder)
+            versions = (None, entry.get("revision"), entry.get("commit"))
+            if spec.source == source and entry.get("commit") and revision in versions:
+                return _found_entry(folder)
     known = next((known for known in KNOWN_MODELS if known.repository == repository), None)
     cached = cached_weights(repository, revision)
     if cached is not None:
-        return FoundModel(cached, known.spec if known else None)
+        return FoundModel(cached, None if known is None else _cached_spec(cached, known))
     raise ModelError(
         f"{repository} is not on this computer yet. Fetch it once: napari-camelyon models add "
         f"{known.name if known else text}"
     )
+
+
+def _cached_spec(weights: Path, known: KnownModel) -> ModelSpec | None:
+    if known.spec is not None:
+        return known.spec
+    try:
+        told = find_layout(weights).spec
+    except TumourClassError:
+        return None  # whoever loads it has to say
+    return None if told is None else _with_known(told, known)
 
 
 def _default_name(
@@ -422,6 +413,42 @@ def _refuse_name(name: str) -> None:
         )
 
 
+def _keep(taken: _Source, model: "Model", spec: ModelSpec, *, code_allowed: bool) -> None:
+    """Copy the files of a model that was just loaded, and write its entry."""
+    with atomic_folder(_models_folder() / spec.name) as folder:
+        inside = folder / _FILES
+        inside.mkdir()
+        for path in taken.files:
+            shutil.copyfile(path, inside / path.name)
+        if weights_sha256(inside / model.path.name) != model.sha256:
+            raise ModelError(f"{model.path} changed while it was copied. Add it again.")
+        opened = inside if taken.opened.is_dir() else inside / taken.opened.name
+        entry = {
+            "schema_version": SCHEMA_VERSION,
+            "path": opened.relative_to(folder).as_posix(),
+            "sha256": model.sha256,
+            "kind": model.kind,
+            "code_allowed": code_allowed,
+            "revision": taken.revision,
+            "commit": taken.commit,
+            "added": datetime.now(UTC).isoformat(timespec="seconds"),
+            "spec": asdict(spec),
+        }
+        write_json(entry, folder / _ENTRY)
+
+
+def _with_known(spec: ModelSpec, known: KnownModel) -> ModelSpec:
+    """Return a specification with what is known besides of a public model."""
+    return replace(
+        spec,
+        name=known.name,
+        value_meaning=known.value_meaning,
+        centre_px=known.centre_px,
+        description=known.description,
+        licence=spec.licence or known.licence,
+    )
+
+
 def _from_disk(path: Path) -> _Source:
     weights = find_weights(path)
     files = weight_files(weights)
@@ -440,6 +467,7 @@ def _from_hub(repository: str, revision: str | None) -> _Source:
         fetched.files,
         _address(repository),
         licence=fetched.licence,
+        revision=revision,
         commit=fetched.commit,
     )
 

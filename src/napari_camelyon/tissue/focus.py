@@ -27,9 +27,9 @@ _SHARP_RATIO = 0.14
 Detail is compared with the structure that is there, so that smooth tissue and thin membranes are
 not taken for blur. Measured: 0.22 and more on sharp tissue of four scanners; at most 0.11 with a
 Gaussian blur of 1 µm, 0.054 with 1.6 µm."""
-_COARSE_RATIO = 0.11
+_COARSE_RATIO = 0.14
 """The same ratio between 4 and 16 µm/px: where blur has swallowed what the first one compares."""
-_LEAST_STRUCTURE = 20.0
+_LEAST_STRUCTURE = 8.0
 """Laplacian energy (grey levels²) at the coarser scale below which nothing can be said."""
 _CELL_TISSUE = 0.25
 _BLOCK_CELLS = 32

@@ -76,7 +76,12 @@ class AnnotateDock(QWidget):
         """Take the annotations that are active, else those that are in the viewer."""
         layers = self._view.viewer.layers
         active = editor_of(layers.selection.active)
-        there = [editor for layer in layers if (editor := editor_of(layer)) is not None]
+        # The tissue of a slide is edited with these tools too, but only where it is chosen.
+        there = [
+            editor
+            for layer in layers
+            if (editor := editor_of(layer)) is not None and editor.keep is None
+        ]
         wanted = active or (self.editor if self.editor in there else None)
         wanted = wanted or (there[-1] if there else None)
         if wanted is not self.editor:
@@ -125,7 +130,8 @@ class AnnotateDock(QWidget):
         editor = self.editor
         if editor is None:
             return
-        if editor.path is None or editor.path.suffix.lower() not in annotations.FORMATS:
+        known = editor.path is not None and editor.path.suffix.lower() in annotations.FORMATS
+        if not known and editor.keep is None:
             self._ask_and_save()
             return
         try:
@@ -316,7 +322,8 @@ class AnnotateDock(QWidget):
             return
         count = len(editor.now)
         regions = f"{count:,} annotation{'' if count == 1 else 's'}"
-        self.title.setText("new annotations" if editor.path is None else editor.path.name)
+        new = "tissue" if editor.keep is not None else "new annotations"
+        self.title.setText(new if editor.path is None else editor.path.name)
         self.title.setToolTip("" if editor.path is None else str(editor.path))
         if editor.is_saved:
             self.state.setText(f"{regions}, saved")

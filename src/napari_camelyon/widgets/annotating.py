@@ -45,6 +45,8 @@ def edit_annotations(
     slide_name: str | None = None,
     mpp: Mpp | None = None,
     slide: Callable[[], Slide | None] = lambda: None,
+    kind: str = "annotation",
+    keep: Callable[[AnnotationSet], Path] | None = None,
 ) -> AnnotationEditor:
     """Return an editor whose layer can be added to the viewer, drawing and tools included.
 
@@ -64,11 +66,15 @@ def edit_annotations(
         Of the slide on which they lie.
     slide : callable
         Returns the slide that is shown when the wand is used.
+    kind : str
+        Of the layer: "annotation", or what else is edited with the same tools.
+    keep : callable, optional
+        As of `AnnotationEditor`.
     """
     recovered = None
     source = annotation_set.source
     file = path if source is None else source.path
-    if file is not None:
+    if file is not None and keep is None:
         annotation_set, recovered = _with_unsaved(annotation_set, file)
     editor = AnnotationEditor(
         annotation_set,
@@ -77,6 +83,8 @@ def edit_annotations(
         slide_name=slide_name,
         mpp=mpp,
         recovered=recovered,
+        kind=kind,
+        keep=keep,
     )
     display = OutlineDisplay(viewer, editor)
     tools = AnnotationTools(

@@ -4,7 +4,7 @@ One `AnnotationEditor` belongs to one napari layer, which stands for the whole f
 "Annotate" dock call it; what an edit makes of an outline is computed in the room `annotations`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +77,9 @@ class AnnotationEditor:
         Groups that are not drawn, and groups that cannot be picked or changed.
     draw_group : str or None
         The group of what is drawn next.
+    keep : callable or None
+        Writes a set to a place of its own and returns the file, for what is no annotation file (the
+        tissue of a slide); such a set has neither a journal nor older versions.
     own_profile : GroupProfile or None
         What the person said the groups mean; None while that goes by their names. It is kept as
         long as the annotations are open, and never written into their file.
@@ -99,10 +102,13 @@ class AnnotationEditor:
         slide_name: str | None = None,
         mpp: Mpp | None = None,
         recovered: History | None = None,
+        kind: str = "annotation",
+        keep: Callable[[AnnotationSet], Path] | None = None,
     ) -> None:
         source = annotation_set.source
         self.path = path if source is None else source.path
         self.imported_from = imported_from
+        self.keep = keep
         self._began_with = annotation_set
         self._way_to_first: tuple[Change, ...] = ()
         if source is None and recovered is None:
@@ -123,7 +129,9 @@ class AnnotationEditor:
         self._on_disk = None if source is None else source.raw
         self._journal: Journal | None = None
         self._way_to_saved: tuple[Change, ...] = self._way_to_first
-        if self.path is not None and recovered is None:
+        if keep is not None:
+            mark_saved(self.history)
+        elif self.path is not None and recovered is None:
             self._journal = Journal(self.path, self._began_with)
         elif self.path is not None:
             unsaved = find_unsaved(self.path)
@@ -133,11 +141,11 @@ class AnnotationEditor:
         self._warned = False
         self.layer = Shapes(
             ndim=2,
-            name=_title(slide_name, self.path),
+            name=kind if keep is not None else _title(slide_name, self.path),
             opacity=1.0,
             metadata={
                 "napari_camelyon": {
-                    "kind": "annotation",
+                    "kind": kind,
                     "slide": slide_name,
                     "group": None,
                     "annotation_set": self.history.now,
@@ -346,6 +354,8 @@ class AnnotationEditor:
 
     def warn_if_read_only(self) -> None:
         """Say, before work is done in vain, if the file cannot be written."""
+        if self.keep is not None:  # it finds another place by itself
+            return
         trouble = can_be_saved(self.path) if self.path is not None else ""
         if trouble:
             show_warning(f"{trouble} Save under another name before you begin.")
@@ -367,13 +377,26 @@ class AnnotationEditor:
         AnnotationError, FileWriteError
             It cannot be written.
         """
+        if self.keep is not None and (path is None or path == self.path):
+            self.note_kept(self.now, self.keep(self.now))
+            return
         target = path or self.path
         assert target is not None, "the dock asks for a name first"
         elsewhere = target != self.path
+        if self.keep is not None:  # a copy for others
+            save(self.now, target, expected=None, anyway=True)
+            return
         self._on_disk = save(self.now, target, expected=self._on_disk, anyway=anyway or elsewhere)
         mark_saved(self.history)
         self._begin_journal(target)
         self.layer.name = _title(self.layer.metadata["napari_camelyon"]["slide"], target)
+        self.saved.emit()
+
+    def note_kept(self, annotation_set: AnnotationSet, path: Path) -> None:
+        """Note that `keep` has written a set, which may not be the present one any more."""
+        self.path = path
+        if annotation_set is self.now:
+            mark_saved(self.history)
         self.saved.emit()
 
     def _begin_journal(self, file: Path) -> None:

@@ -119,7 +119,6 @@ class LookingCloser(QWidget):
         if node is None:
             show_info("Open a slide first: File ▸ Open File(s), or drop it on the window.")
             return
-        tissue = getattr(node, "tissue", None)
         self._number += 1
         self._next = Question(
             self._number,
@@ -127,7 +126,7 @@ class LookingCloser(QWidget):
             node.slide,
             point_px,
             node.heatmap,
-            None if tissue is None else tissue.mask,
+            None if node.tissue is None else node.tissue.mask,
         )
         self._say("Loading the model …" if self.seen is None else "Looking …")
         if not self.isVisible():

@@ -19,7 +19,7 @@ from psygnal import Signal
 
 from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, place_for_new
 from napari_camelyon.annotations import write as write_annotations
-from napari_camelyon.cohort import read_prediction, write_patient, write_slide_results
+from napari_camelyon.cohort import RunFacts, read_prediction, write_patient, write_slide_results
 from napari_camelyon.errors import AnnotationError, FileWriteError, ResultError
 from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
@@ -32,7 +32,7 @@ from napari_camelyon.staging import (
     find_lesions,
     stage_patient,
 )
-from napari_camelyon.tissue import PatchGrid
+from napari_camelyon.tissue import PatchGrid, TissueChoice
 from napari_camelyon.widgets.annotating import edit_annotations
 from napari_camelyon.widgets.annotation_editor import AnnotationEditor, editor_of
 from napari_camelyon.widgets.annotation_layers import keep_outlines_readable
@@ -77,6 +77,10 @@ class NodeView:
         A word or two for people: "not run", "running 40 %", "done", "stopped at 40 %", "failed".
     problem : str
         Why it failed, in a sentence; else empty.
+    facts : RunFacts or None
+        What the run told of itself, for ``run.json``; None for results that were opened.
+    tissue : TissueChoice or None
+        Where a run looks for tumour, as the "Tissue" dock has it; None leaves that to the run.
     put_away : list of Layer
         The layers of this slide while another one is shown.
     """
@@ -89,6 +93,8 @@ class NodeView:
     status: str = "not run"
     problem: str = ""
     put_away: list[Layer] = field(default_factory=list)
+    tissue: TissueChoice | None = None
+    facts: RunFacts | None = None
 
 
 class PatientView:
@@ -112,6 +118,8 @@ class PatientView:
     node_updated = Signal(str)
     """The named node has a new status, heatmap or result."""
     shown_changed = Signal()
+    tissue_changed = Signal(str)
+    """The named node's `tissue` is another one."""
     staged = Signal()
     """The threshold or a result changed, and with it perhaps the stage."""
 
@@ -290,7 +298,7 @@ class PatientView:
     def begin_heatmap(self, node: NodeView, patch_grid: PatchGrid, heatmap: Heatmap) -> None:
         """Put a heatmap that is going to be filled in the place of the old results."""
         node.patch_grid, node.heatmap = patch_grid, heatmap
-        node.lesions, node.result, node.problem = [], None, ""
+        node.lesions, node.result, node.problem, node.facts = [], None, "", None
         if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
             self.threshold = heatmap.threshold
             self._restage_all()
@@ -458,6 +466,7 @@ class PatientView:
                 planned=None if plan is None else plan.selected,
                 tissue_fraction=None if plan is None else plan.tissue_fraction,
                 parameters={"threshold": self.threshold},
+                facts=node.facts,
             )
         patient = self.stage()
         if patient is not None:
@@ -465,6 +474,20 @@ class PatientView:
         return Path(folder)
 
     # -- layers ---------------------------------------------------------------------------------
+
+    def show_layers(self, name: str, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
+        """Put layers of a slide in the place of those of some kinds, shown or put away."""
+        self._replace_layers(self.nodes[name], kinds, fresh)
+
+    def layers_of(self, name: str, kind: str) -> list[Layer]:
+        """Return the layers of one kind of a slide, shown or put away."""
+        layers = [*_layers_of(self.viewer, name), *self.nodes[name].put_away]
+        return [layer for layer in layers if _meta(layer).get("kind") == kind]
+
+    def set_tissue(self, name: str, tissue: TissueChoice | None) -> None:
+        """Say where runs over a slide look for tumour."""
+        self.nodes[name].tissue = tissue
+        self.tissue_changed.emit(name)
 
     def _layers_of_kinds(self, node: NodeView, kinds: Sequence[str]) -> list[Layer]:
         shown = self.shown == node.slide.name
@@ -619,20 +642,28 @@ def _assign_to_slide(layer: Layer, slide: Slide) -> None:
 
 
 def _raise_annotations(viewer: Viewer) -> None:
-    """Keep the order slide, heatmap, lesions, annotations from bottom to top."""
-    order = {
-        "slide": 0,
-        "stain preview": 0.5,
-        "heatmap": 1,
-        "uncertainty": 1,
-        "lesions": 2,
-        "diameters": 3,
-        "annotation": 4,
-        "comparison": 5,
-    }
+    """Keep our layers in the order of `_ORDER`, from bottom to top."""
     ours = sorted(
         (layer for layer in viewer.layers if _meta(layer)),
-        key=lambda layer: order.get(str(_meta(layer).get("kind")), 6),
+        key=lambda layer: _place_of(str(_meta(layer).get("kind"))),
     )
     for index, layer in enumerate(ours):
         viewer.layers.move(viewer.layers.index(layer), index)
+
+
+_ORDER = (
+    "slide",
+    "stain preview",
+    "planned",
+    "heatmap",
+    "uncertainty",
+    "tissue",
+    "lesions",
+    "diameters",
+    "annotation",
+    "comparison",
+)
+
+
+def _place_of(kind: str) -> int:
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)

@@ -207,6 +207,7 @@ class StainControls(QWidget):
         self.preview.removed.connect(lambda: self.preview_box.setChecked(False))
         self._view.shown_changed.connect(self._fit)
         self._view.nodes_changed.connect(self._fit)
+        self._view.tissue_changed.connect(self._on_tissue_changed)
         self._fit()
 
     def value(self) -> str:
@@ -234,13 +235,18 @@ class StainControls(QWidget):
         self._fit()
         self.changed.emit()
 
+    def _on_tissue_changed(self, name: str) -> None:
+        if name == self._view.shown:
+            self._fit()
+
     def _fit(self) -> None:
         node, method = self._view.shown_node, self.value()
         self._waited_for = None
         if node is None or method == "none":
             self._take(None, "")
             return
-        mask, key = _chosen_mask(node), (str(node.slide.path), method)
+        mask = None if node.tissue is None else node.tissue.mask
+        key = (str(node.slide.path), method)
         known = self._fits.get(key)
         if known is not None and known[0] is mask:
             self._use(known[1])
@@ -384,12 +390,6 @@ def _fit_for(
         return key, mask, fit_slide_stain(slide, mask or tissue_mask(slide), method)
     except CamelyonError as error:
         return key, mask, error
-
-
-def _chosen_mask(node: Any) -> TissueMask | None:
-    """Return the tissue that a person has chosen for this slide; None: nothing was."""
-    chosen = getattr(node, "tissue", None)
-    return None if chosen is None else chosen.mask
 
 
 def _paint_swatch(label: QLabel, vector: tuple[float, ...], strength: float) -> None:
