@@ -1,6 +1,7 @@
 """The numeric paths: each agrees with the plain network, and says what went wrong."""
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_camelyon.errors import ModelError
+from napari_camelyon.inference.compiling import COMPILERS
 from napari_camelyon.inference.numeric import (
     NumericPath,
     OutOfMemoryError,
@@ -173,3 +175,35 @@ def test_too_large_a_batch_is_told_apart(tmp_path, patches, what):
 def test_what_is_not_there_is_refused(tmp_path, resnet, asked):
     with pytest.raises(ModelError, match=next(iter(asked.values()))):
         choose_numeric_path(a_model(tmp_path, resnet), **asked)
+
+
+def test_compiling_without_a_compiler_is_told_and_auto_does_without(tmp_path, resnet, monkeypatch):
+    monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    model = a_model(tmp_path, resnet)
+    with pytest.raises(ModelError, match="needs a C\\+\\+ compiler"):
+        choose_numeric_path(model, device="cpu", engine="compiled")
+    long = choose_numeric_path(model, device="cpu", precision="fp32", expected_patches=1)
+    assert long.engine == "torch"
+
+
+def test_a_compiled_network_agrees_and_is_kept(tmp_path, patches, monkeypatch):
+    if not any(map(shutil.which, COMPILERS)):
+        pytest.skip("there is no C++ compiler on this machine")
+    monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(1)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 5, 4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, 2),
+    )  # fmt: skip
+    model = a_model(tmp_path, network)
+    path = choose_numeric_path(model, device="cpu", engine="compiled", precision="fp32")
+    # What was compiled is used without a compiler, also where nothing was asked for.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert choose_numeric_path(model, device="cpu", precision="fp32", expected_patches=1) == path
+    predictor = prepare(model, path)
+    found = predictor.submit(patches).result().probabilities
+    many = predictor.submit(np.concatenate([patches] * 4)).result().probabilities
+    predictor.close()
+    np.testing.assert_allclose(found, reference(network, patches, model), atol=1e-3)
+    np.testing.assert_array_equal(many[:6], found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_camelyon.cli.speed import measure, prove_int8
+from napari_camelyon.cli.speed import compile_, measure, prove_int8
 from napari_camelyon.cli.text import aligned
 from napari_camelyon.errors import CamelyonError
 
@@ -146,6 +146,7 @@ def _named(name: str) -> "ListedModel":
     return model_info(name)
 
 
+models.add_command(compile_)
 models.add_command(measure)
 models.add_command(prove_int8)
 

@@ -12,7 +12,7 @@ from napari_camelyon.errors import ModelError
 if TYPE_CHECKING:
     from napari_camelyon.inference import Int8Comparison
 
-__all__ = ["measure", "prove_int8"]
+__all__ = ["compile_", "measure", "prove_int8"]
 
 _tumour_class_option = click.option(
     "--tumour-class", metavar="NAME", help="Which class is tumour, where the names do not tell."
@@ -54,6 +54,25 @@ def prove_int8(
     click.echo("\n".join(_lines(compared)))
 
 
+@click.command("compile", short_help="Compile a model for this machine, for all later runs.")
+@click.argument("model", metavar="MODEL")
+@_tumour_class_option
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True
+)
+def compile_(model: str, tumour_class: str | None, precision: str) -> None:
+    """Compile MODEL for this CPU with torch, in a minute or two, and keep it for all later runs.
+
+    Needs a C++ compiler. Runs that do not use OpenVINO take it by themselves from then on.
+    """
+    from napari_camelyon.inference import choose_numeric_path
+    from napari_camelyon.models import load_model
+
+    loaded = load_model(model, tumour_class=tumour_class)
+    path = choose_numeric_path(loaded, device="cpu", engine="compiled", precision=precision)
+    click.echo(f"Compiled: {path.describe()}.")
+
+
 @click.command(short_help="Measure how fast a model is here, in each way it can run.")
 @click.argument("model", metavar="MODEL")
 @_tumour_class_option
@@ -61,10 +80,12 @@ def prove_int8(
 def measure(model: str, tumour_class: str | None, device: str) -> None:
     """Measure how many patches a second MODEL predicts here, with patches already in memory.
 
-    Each engine and precision takes a second or two. What is found is kept: it chooses the size of
+    Each engine and precision takes a second or two; compiled networks are measured where they are
+    there. What is found is kept: it chooses the size of
     a batch, and tells the window how long a run will take.
     """
     from napari_camelyon.inference import calibrate, choose_numeric_path
+    from napari_camelyon.inference.compiling import is_compiled
     from napari_camelyon.inference.numeric import ENGINES, PRECISIONS
     from napari_camelyon.models import load_model
 
@@ -72,6 +93,8 @@ def measure(model: str, tumour_class: str | None, device: str) -> None:
     rows, refused = [], []
     for engine in ENGINES:
         for precision in PRECISIONS:
+            if engine == "compiled" and not is_compiled(loaded, precision):
+                continue
             try:
                 path = choose_numeric_path(
                     loaded, device=device, engine=engine, precision=precision

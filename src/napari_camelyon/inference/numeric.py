@@ -1,6 +1,7 @@
 """The numeric path of a run: which device, engine and precision, and the predictor on it."""
 
 import platform
+import shutil
 from functools import partial
 
 import numpy as np
@@ -9,6 +10,12 @@ from numpy.typing import NDArray
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.inference.calibrated import expected_rate, known_calibration
+from napari_camelyon.inference.compiling import (
+    COMPILERS,
+    compile_ahead,
+    compiled_engine,
+    is_compiled,
+)
 from napari_camelyon.inference.int8 import int8_program
 from napari_camelyon.inference.numeric_path import NumericPath
 from napari_camelyon.inference.openvino_engine import (
@@ -41,8 +48,12 @@ __all__ = [
     "prepare",
 ]
 
-ENGINES = ("torch", "openvino", "onnxruntime")
+ENGINES = ("torch", "compiled", "openvino", "onnxruntime")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+_PAYS_COMPILING = 100_000
+"""Patches from which compiling beforehand pays: it takes a minute or two, and each patch gains a
+millisecond."""
 
 _PAYS_CONVERTED = 500
 _PAYS_UNCONVERTED = 2000
@@ -69,8 +80,9 @@ def choose_numeric_path(
         ``auto`` (CUDA, then MPS, then CPU) or a device's name.
     engine : str
         ``auto``: OpenVINO on a CPU where it is installed, takes the model, and the run is long
-        enough to pay for setting it up; else torch. Or ``torch``, ``openvino``, and for ONNX
-        models ``onnxruntime``, which is what torch stands for there.
+        enough to pay for setting it up; else a compiled network where there is one or the run is
+        long enough to pay for it; else torch. Or ``torch``, ``compiled``, ``openvino``, and for
+        ONNX models ``onnxruntime``, which is what torch stands for there.
     precision : str
         ``auto``: bf16 where the device computes in it, else fp32; never int8. Or ``fp32``,
         ``bf16``, ``fp16``, and ``int8`` for models with a proof (`prove_int8`).
@@ -98,11 +110,15 @@ def choose_numeric_path(
             f"ONNX Runtime runs ONNX models; {model.path} is none. Choose the engine torch or "
             "openvino."
         )
+    if engine == "compiled":
+        return _compiled_path(model, target, precision, "")
     if engine == "openvino" or (precision == "int8" and engine == "auto"):
         return _openvino_path(model, target, precision)
     if engine in ("torch", "onnxruntime") or target.type != "cpu":
         return _torch_path(model, target, precision, "")
     because = _why_not_openvino(model, precision, expected_patches)
+    if because and _compiling_pays(model, target, precision, expected_patches):
+        return _compiled_path(model, target, precision, because)
     if because:
         return _torch_path(model, target, precision, because)
     return _openvino_path(model, target, precision)
@@ -133,6 +149,27 @@ def _torch_path(model: Model, device: torch.device, precision: str, because: str
     if device.type == "cpu" and precision == "fp16":
         raise ModelError("Half precision (fp16) needs a GPU. Choose bf16 or fp32 on the CPU.")
     return NumericPath(str(device), "torch", precision, because)
+
+
+def _compiled_path(model: Model, device: torch.device, precision: str, because: str) -> NumericPath:
+    if device.type != "cpu":
+        raise ModelError(
+            f"Compiled networks run on the CPU here, not on {device}. Choose the engine torch."
+        )
+    precision = _torch_path(model, device, precision, "").precision
+    compile_ahead(model, precision)
+    return NumericPath("cpu", "compiled", precision, because)
+
+
+def _compiling_pays(
+    model: Model, device: torch.device, precision: str, expected_patches: int | None
+) -> bool:
+    if model.kind != "torch" or precision in ("fp16", "int8"):
+        return False
+    if is_compiled(model, _torch_path(model, device, precision, "").precision):
+        return True
+    has_compiler = any(map(shutil.which, COMPILERS))
+    return has_compiler and expected_patches is not None and expected_patches >= _PAYS_COMPILING
 
 
 def _openvino_path(model: Model, device: torch.device, precision: str) -> NumericPath:
@@ -268,6 +305,9 @@ def _engine(model: Model, path: NumericPath, batch_size: int, change: Change | N
     if path.engine == "openvino":
         program = int8_program(model) if path.precision == "int8" else converted(model)
         return openvino_engine(model, program, path.precision, batch_size, change=change)
+    if path.engine == "compiled":
+        package = compile_ahead(model, path.precision)
+        return compiled_engine(model, package, path.precision, change=change)
     return torch_engine(model, path.device, path.precision, change=change)
 
 

@@ -14,7 +14,7 @@ class NumericPath:
     device : str
         ``cpu``, ``cuda:0``, ``mps``.
     engine : str
-        ``torch``, ``openvino`` or ``onnxruntime``.
+        ``torch``, ``compiled``, ``openvino`` or ``onnxruntime``.
     precision : str
         ``fp32``, ``bf16``, ``fp16`` or ``int8``.
     because : str

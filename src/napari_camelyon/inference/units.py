@@ -167,6 +167,7 @@ class Waiting:
     _in_sparse_pass: NDArray[np.bool_] = field(repr=False)
     _blocks_of_units: NDArray[np.int64] = field(repr=False)
     _edges_of_units: NDArray[np.int64] = field(repr=False)
+    _extents: tuple[NDArray[np.int64], NDArray[np.int64]] = field(repr=False)
     _is_stale: bool = False
 
 
@@ -212,6 +213,7 @@ def wait_for(plan: UnitPlan, needed: NDArray[np.bool_]) -> Waiting:
         np.arange(units) % _ONE_IN == 0,
         plan.blocks[begins],
         edges,
+        _extents(plan),
     )
 
 
@@ -221,12 +223,18 @@ def look(waiting: Waiting, view: View | None) -> None:
     waiting.in_view[:] = False
     if view is None or not waiting.plan.unit_count:
         return
-    grid = waiting.plan.grid
-    corners = grid.corners(waiting.plan.cells)
-    patch = np.array([grid.patch_width_px, grid.patch_height_px])
-    begin, extent = np.array(view[:2]), np.array(view[2:])
-    seen = ((corners < begin + extent) & (corners + patch > begin)).all(axis=1)
-    waiting.in_view |= np.logical_or.reduceat(seen, waiting.plan.unit_edges[:-1])
+    begin, end = np.array(view[:2]), np.array(view[:2]) + np.array(view[2:])
+    first, last = waiting._extents
+    waiting.in_view |= ((first >= begin) & (last <= end)).all(axis=1)
+    # Only of units that reach across the edge of the view every patch is asked.
+    partly = ((first < end) & (last > begin)).all(axis=1) & ~waiting.in_view
+    plan = waiting.plan
+    edges = plan.unit_edges
+    unit_of_cell = np.repeat(np.flatnonzero(partly), np.diff(edges)[partly])
+    corners = plan.grid.corners(plan.cells[np.repeat(partly, np.diff(edges))])
+    patch = np.array([plan.grid.patch_width_px, plan.grid.patch_height_px])
+    seen = ((corners < end) & (corners + patch > begin)).all(axis=1)
+    waiting.in_view[unit_of_cell[seen]] = True
 
 
 def note_values(waiting: Waiting, cells: NDArray[np.int64], values: NDArray[np.float32]) -> None:
@@ -271,6 +279,16 @@ def take_next(waiting: Waiting) -> int | None:
 def give_back(waiting: Waiting, unit: int) -> None:
     """Let a unit wait again that was taken but not begun."""
     waiting.waits[unit] = True
+
+
+def _extents(plan: UnitPlan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the slide points of the top-left and bottom-right corner of each unit."""
+    starts = plan.unit_edges[:-1]
+    if not len(starts):
+        return np.empty((0, 2), dtype=np.int64), np.empty((0, 2), dtype=np.int64)
+    corners = plan.grid.corners(plan.cells)
+    patch = np.array([plan.grid.patch_width_px, plan.grid.patch_height_px])
+    return np.minimum.reduceat(corners, starts), np.maximum.reduceat(corners, starts) + patch
 
 
 def _cells_a_block(patch_length_px: int, stride_px: int, patch_px: int) -> int:
