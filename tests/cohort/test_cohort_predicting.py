@@ -7,17 +7,21 @@ import numpy as np
 import pytest
 
 from napari_camelyon.cohort import (
+    Planned,
     PredictRequest,
     RunFacts,
     predict_to_folder,
     read_run,
     read_states,
     stage_source,
+    steps_to_folder,
 )
 from napari_camelyon.errors import CamelyonError, MissingMppError
 from napari_camelyon.heatmaps import read_heatmap, read_patches
 from napari_camelyon.inference import RunControl
+from napari_camelyon.slides import open_slide
 from napari_camelyon.staging import read_lesions, read_node
+from napari_camelyon.tissue import find_tissue, keep_tissue
 
 
 def test_a_slide_becomes_a_result_folder(slide_with, request_for, tmp_path):
@@ -264,3 +268,52 @@ def test_a_run_says_how_its_numbers_came_about(slide_with, request_for, tmp_path
     assert facts.progress["computed"] == facts.progress["planned"] == outcome.planned > 0
     assert facts.progress["seconds"] > 0
     assert facts.progress["patches_per_s"] > 0
+
+
+def test_the_bundled_model_goes_over_whole_blocks_and_goes_on_so(make_slide, tmp_path):
+    pixels = np.full((1500, 1500, 3), (220, 160, 205), np.uint8)
+    path = make_slide(pixels, name="bundled", mpp=0.5, tile_px=256)
+    control = RunControl()
+    request = PredictRequest(device="cpu")
+    stopped = predict_to_folder(
+        path, tmp_path, request, on_update=lambda _update: control.cancel(), control=control
+    )
+    assert 0 < stopped.computed < stopped.planned
+    rest = predict_to_folder(path, tmp_path, request)
+    assert (rest.how, rest.known) == ("continued", stopped.computed)
+    facts = read_run(tmp_path / "bundled").facts
+    assert facts.numeric_path["method"] == read_heatmap(tmp_path / "bundled").method == "dense"
+    assert facts.numeric_path["path"] == "torch fp32 on cpu"
+
+
+def test_what_is_odd_is_written_down(slide_with, request_for, tmp_path):
+    """With its classes swapped the model calls tumour what holds nothing."""
+    path = slide_with("odd", 300)
+    notes = []
+    request = request_for(tumour_class="normal")
+    for step in steps_to_folder(path, tmp_path, request):
+        if isinstance(step, Planned):
+            notes = step.findings
+    assert notes[0].kind == "glass"
+    kinds = [finding["kind"] for finding in read_run(tmp_path / "odd").facts.findings]
+    assert "glass" in kinds
+    assert len(kinds) == len(set(kinds))
+
+
+def test_edited_tissue_counts_and_a_new_edit_is_computed(slide_with, request_for, tmp_path):
+    source = slide_with("edited", 300)
+    path = tmp_path / source.name
+    path.write_bytes(source.read_bytes())
+    out = tmp_path / "out"
+    whole = predict_to_folder(path, out, request_for())
+    with open_slide(path) as slide:
+        found = find_tissue(slide, kinds=())
+        keep_tissue(slide, replace(found, min_tissue_fraction=0.95))
+    less = predict_to_folder(path, out, request_for())
+    assert less.planned < whole.planned
+    assert less.how != "kept"
+    tissue = read_run(out / "edited").facts.tissue
+    assert tissue["kept_file"].endswith("edited.tif.tissue.geojson")
+    assert tissue["min_tissue_fraction"] == 0.95
+    again = predict_to_folder(path, out, request_for(use_kept_tissue=False))
+    assert again.planned == whole.planned

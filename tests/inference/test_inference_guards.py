@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from napari_camelyon.cohort import PredictRequest, predict_slide
 from napari_camelyon.inference import (
     check_before,
     check_probe,
@@ -381,3 +382,14 @@ def predicted(predictor, patches):
             for i in range(0, len(patches), 16)
         ]
     )
+
+
+def test_a_run_in_blocks_is_asked_about_nothing_before_it_begins(make_slide):
+    model = load_model()
+    swapped = replace(model, spec=replace(model.spec, tumour_class=0))
+    with open_slide(make_slide(tissue(0.2, px=512)[0], name="blocks", mpp=0.486)) as slide:
+        for one, expected in ((model, []), (swapped, ["glass"])):
+            steps = predict_slide(slide, PredictRequest(), load=lambda *_, one=one, **__: one)
+            planned = next(steps)  # the bundled model is run over whole blocks
+            steps.close()
+            assert kinds(planned.findings) == expected

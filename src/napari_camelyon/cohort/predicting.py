@@ -391,17 +391,28 @@ def _odd_before(
     control: RunControl,
 ) -> "tuple[Finding, ...]":
     """Look for what is odd before anything is computed."""
-    from napari_camelyon.inference import check_before, check_probe, look_first
+    from napari_camelyon.inference import (
+        check_before,
+        check_probe,
+        choose_numeric_path,
+        look_first,
+        prepare,
+    )
 
     found = check_before(
         slide, plan.model, plan.patch_grid, stain_fit=_known_stain_fit(slide, plan)
     )
-    if predictor is None or plan.patch_grid.patch_count == 0:
+    if plan.patch_grid.patch_count == 0:
         return found
-    threshold = plan.heatmap.threshold
-    found += check_probe(predictor, threshold)
-    if control.view_px is None:  # who looks on wants the first values now, and sees them
-        found += look_first(slide, predictor, plan.patch_grid, threshold)
+    with ExitStack() as stack:
+        if predictor is None:  # of a run in blocks; few patches are soon predicted one by one
+            path = choose_numeric_path(plan.model, device="cpu", engine="torch", precision="fp32")
+            predictor = prepare(plan.model, path)
+            stack.callback(predictor.close)
+        threshold = plan.heatmap.threshold
+        found += check_probe(predictor, threshold)
+        if control.view_px is None:  # who looks on wants the first values now, and sees them
+            found += look_first(slide, predictor, plan.patch_grid, threshold)
     return found
 
 
