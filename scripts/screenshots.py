@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
+    from napari_camelyon.widgets.inference_dock import InferenceDock
     from napari_camelyon.widgets.patient_view import PatientView
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -108,10 +109,14 @@ def walk(seed: int, out: Path) -> None:
     take(viewer, out / "slide.webp")
 
     bring_to_front(dock)
+    docks = [dock_with_more(dock)]
     film = Film(viewer)
     dock.run_all()
     until(lambda: share_done(view, macro) > 0.5 or dock.is_idle)
     take(viewer, out / "running.webp")
+    if dock.is_running:
+        docks += docks_of_a_run(dock)
+    beside(docks, out / "run-dock.webp")
 
     until(lambda: dock.is_idle)
     view.go_to(micro)
@@ -135,6 +140,57 @@ def walk(seed: int, out: Path) -> None:
     viewer.close()
     if problems:
         sys.exit("The pictures show a run that failed: " + " ".join(problems))
+
+
+def dock_with_more(dock: "InferenceDock") -> Image.Image:
+    """Return a picture of the dock with everything that can be chosen."""
+    dock.form.more_button.setChecked(True)
+    wait(400)
+    picture = photograph_dock(dock)
+    dock.form.more_button.setChecked(False)
+    return picture
+
+
+def docks_of_a_run(dock: "InferenceDock") -> list[Image.Image]:
+    """Return pictures of the dock while a run goes, and while it rests."""
+    running = photograph_dock(dock)
+    dock.pause()
+    until(lambda: dock.status.text().startswith("Paused") or dock.is_idle)
+    wait(400)
+    resting = photograph_dock(dock)
+    dock.pause()
+    return [running, resting]
+
+
+def photograph_dock(dock: "InferenceDock") -> Image.Image:
+    """Return a picture of the dock without the room that is left below it."""
+    from qtpy.QtGui import QImage
+
+    pixels = dock.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+    picture = Image.frombuffer(
+        "RGB",
+        (pixels.width(), pixels.height()),
+        bytes(pixels.constBits()),
+        "raw",
+        "RGB",
+        pixels.bytesPerLine(),
+        1,
+    )
+    lowest = dock.looking_closer.button.geometry().bottom() + 10
+    return picture.crop((0, 0, picture.width, min(picture.height, lowest)))
+
+
+def beside(pictures: list[Image.Image], path: Path) -> None:
+    """Write pictures side by side, their tops in one line."""
+    gap = 12
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    whole = Image.new("RGB", (width, max(picture.height for picture in pictures)), "#262930")
+    left = 0
+    for picture in pictures:
+        whole.paste(picture, (left, 0))
+        left += picture.width + gap
+    whole.save(path, quality=90, method=6)
+    print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
 def annotate(  # noqa: PLR0915

@@ -10,13 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
 from made_models import write_wsinfer_model
-from napari_camelyon.cohort import PredictRequest
+from napari_camelyon.cohort import KeptModel, PredictRequest
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.inference import Finding
 from napari_camelyon.widgets.finding_box import FindingBox
 from napari_camelyon.widgets.inference_dock import _LOOK_MS
-from napari_camelyon.widgets.kept_model import KeptModel
 from napari_camelyon.widgets.napari_compat import camera
 from napari_camelyon.widgets.node_row import _greatest_of_blocks
 from napari_camelyon.widgets.opening import open_paths

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from napari_camelyon.files import cache_folder
 from napari_camelyon.inference import RunControl
 from napari_camelyon.models.registry import BUNDLED_NAME, list_models
 from napari_camelyon.staging import NodeResult
+from napari_camelyon.tissue import describe_choice
 from napari_camelyon.widgets.finding_box import FindingBox
 from napari_camelyon.widgets.looking_closer import LookingCloser
 from napari_camelyon.widgets.pace import Pace
@@ -76,6 +78,7 @@ class InferenceDock(QWidget):
         self._view.shown_changed.connect(self._show_slide)
         self._view.nodes_changed.connect(self._show_slide)
         self._view.node_updated.connect(self._show_result)
+        self._view.tissue_changed.connect(lambda _name: self._show_what_run_means())
         self.form.changed.connect(self._show_what_run_means)
         self._show_slide()
         self._view.viewer.window._qt_window.installEventFilter(self)
@@ -163,6 +166,7 @@ class InferenceDock(QWidget):
             self._request,
             control=run.control,
             checkpoint_folder=cache_folder() / "unfinished",
+            tissue=node.tissue,
             load=self._kept.load,
             prepare=self._kept.prepare,
         )
@@ -262,7 +266,15 @@ class InferenceDock(QWidget):
             dealt_with = heatmap.computed_cells + heatmap.damaged_cells == heatmap.planned_cells
             until = "done" if dealt_with else node.status
             node.status = f"{until}, {heatmap.damaged_cells:,} patches on damaged parts left out"
+        self._keep_facts(node)
         self._view.restage(node, staged)
+
+    def _keep_facts(self, node: NodeView) -> None:
+        """Keep what the run told of itself, warnings included, for when results are saved."""
+        planned = self._run.planned
+        if planned is not None and node.heatmap is planned.heatmap:
+            findings = tuple(asdict(finding) for finding in self._run.findings)
+            node.facts = replace(planned.facts, findings=findings)
 
     def _on_errored(self, error: Exception) -> None:
         self._look()
@@ -281,6 +293,7 @@ class InferenceDock(QWidget):
         if node is not None:
             node.status, node.problem = "failed", str(error)
             self._unfinished[node.slide.name] = self._request
+            self._keep_facts(node)
             self._view.restage(node)
         self.panel.say(str(error), problem=True)
         show_error(str(error))
@@ -369,6 +382,7 @@ class InferenceDock(QWidget):
         layout.addLayout(result)
         self.shown_map = ShownMap(self._view)
         layout.addWidget(self.shown_map)
+        layout.addSpacing(4)
         layout.addWidget(self.looking_closer.button)
         layout.addStretch(1)
         layout.addWidget(disclaimer())
@@ -386,6 +400,9 @@ class InferenceDock(QWidget):
             )
 
     def _show_what_run_means(self) -> None:
+        node = self._view.shown_node
+        chosen = None if node is None else node.tissue
+        self.form.show_tissue("" if chosen is None else describe_choice(chosen))
         self.form.say_cost(self._pace.cost_text(self.request(), self._view.shown_node))
         unfinished = self._unfinished.get(self._view.shown or "")
         goes_on = unfinished is not None and unfinished == self.request()

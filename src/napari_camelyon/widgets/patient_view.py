@@ -19,7 +19,7 @@ from psygnal import Signal
 
 from napari_camelyon.annotations import AnnotationSet, annotations_from_layers, place_for_new
 from napari_camelyon.annotations import write as write_annotations
-from napari_camelyon.cohort import read_prediction, write_patient, write_slide_results
+from napari_camelyon.cohort import RunFacts, read_prediction, write_patient, write_slide_results
 from napari_camelyon.errors import AnnotationError, FileWriteError, ResultError
 from napari_camelyon.geometry import Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
@@ -77,6 +77,8 @@ class NodeView:
         A word or two for people: "not run", "running 40 %", "done", "stopped at 40 %", "failed".
     problem : str
         Why it failed, in a sentence; else empty.
+    facts : RunFacts or None
+        What the run told of itself, for ``run.json``; None for results that were opened.
     tissue : TissueChoice or None
         Where a run looks for tumour, as the "Tissue" dock has it; None leaves that to the run.
     put_away : list of Layer
@@ -92,6 +94,7 @@ class NodeView:
     problem: str = ""
     put_away: list[Layer] = field(default_factory=list)
     tissue: TissueChoice | None = None
+    facts: RunFacts | None = None
 
 
 class PatientView:
@@ -295,7 +298,7 @@ class PatientView:
     def begin_heatmap(self, node: NodeView, patch_grid: PatchGrid, heatmap: Heatmap) -> None:
         """Put a heatmap that is going to be filled in the place of the old results."""
         node.patch_grid, node.heatmap = patch_grid, heatmap
-        node.lesions, node.result, node.problem = [], None, ""
+        node.lesions, node.result, node.problem, node.facts = [], None, "", None
         if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
             self.threshold = heatmap.threshold
             self._restage_all()
@@ -463,6 +466,7 @@ class PatientView:
                 planned=None if plan is None else plan.selected,
                 tissue_fraction=None if plan is None else plan.tissue_fraction,
                 parameters={"threshold": self.threshold},
+                facts=node.facts,
             )
         patient = self.stage()
         if patient is not None:

@@ -113,6 +113,13 @@ class RunForm(QWidget):
         """Remember which class of the chosen model is tumour, for as long as the window lives."""
         self._tumour_classes[self._models[self._fields["model"].value]] = name
 
+    def show_tissue(self, text: str) -> None:
+        """Show what was chosen in the Tissue dock in place of the fields for the same; or those."""
+        self.tissue.setText(text)
+        self._rows.setRowVisible(self.tissue, bool(text))
+        self._rows.setRowVisible(self._fields["min_tissue_percent"].native, not text)
+        self._show_what_belongs()
+
     def say_cost(self, text: str) -> None:
         """Show what the chosen uncertainty costs."""
         self.cost.setText(text)
@@ -145,7 +152,8 @@ class RunForm(QWidget):
         models = QHBoxLayout()
         models.addWidget(fields["model"].native, 1)
         models.addWidget(self.add_button)
-        left_out = QHBoxLayout()
+        self.tissue = note()
+        self._left_out = left_out = QHBoxLayout()
         for box in self._leave_out.values():
             left_out.addWidget(box)
         left_out.addStretch(1)
@@ -159,6 +167,7 @@ class RunForm(QWidget):
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.addRow("Model", models)
         self._add("stride_um", "min_tissue_percent")
+        rows.addRow("Tissue", self.tissue)
         rows.addRow(self.more_button)
         self._first_of_more = rows.rowCount()
         self._add("device", "engine", "precision", "method")
@@ -168,6 +177,7 @@ class RunForm(QWidget):
         rows.addRow("With", self._members)
         rows.addRow("", self.cost)
         self._show_more(False)
+        self.show_tissue("")
         # Otherwise the form is what gives way when a window is low.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
@@ -190,6 +200,7 @@ class RunForm(QWidget):
             self._fields["samples"].native, shown and uncertainty == "mc_dropout"
         )
         self._rows.setRowVisible(self._members, shown and uncertainty == "ensemble")
+        self._rows.setRowVisible(self._left_out, shown and not self.tissue.text())
         self._rows.setRowVisible(self.cost, shown and bool(self.cost.text()))
 
     def _on_changed(self, _value: object = None) -> None:

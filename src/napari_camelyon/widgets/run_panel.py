@@ -47,6 +47,7 @@ class RunPanel(QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         layout.addWidget(self.facts)
+        self.say("", "")
         self._several = False
         self.set_busy(False)
 
@@ -75,6 +76,7 @@ class RunPanel(QWidget):
     def say(self, status: str, facts: str | None = None, *, problem: bool = False) -> None:
         """Show a sentence, and below it facts; None leaves those as they are."""
         self.status.setText(status)
+        self.status.setVisible(bool(status))
         if facts is not None:
             self.facts.setText(facts)
             self.facts.setVisible(bool(facts))
