@@ -44,6 +44,7 @@ from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap, empty_heatmap
 from napari_camelyon.inference import NumericPath, RunControl, Update
 from napari_camelyon.slides import Slide, open_slide
+from napari_camelyon.slides.tile_cache import shared_cache
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.tissue import PatchGrid, reference_spec
 from napari_camelyon.widgets import inference_dock
@@ -259,6 +260,7 @@ def planned_of(spec: ModelSpec, plan: PatchGrid, heatmap: Heatmap) -> Planned:
 def rate_without(path: Path, model: Path | None, options: argparse.Namespace) -> float:
     """Return the patches a second of the same run in this process, with the window at rest."""
     control = RunControl()
+    shared_cache.cache_clear()  # the tiles that the runs in the window have decoded
     with open_slide(path) as slide:
         begun = before = None
         for step in predict_slide(slide, PredictRequest(model=model), control=control):
