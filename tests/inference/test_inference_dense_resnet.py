@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from napari_camelyon.cohort import PredictRequest, predict_slide
 from napari_camelyon.errors import ModelError
 from napari_camelyon.inference import patches, run
 from napari_camelyon.inference.dense import require_dense
@@ -137,3 +138,16 @@ def test_what_has_no_dense_form_is_told(textured, model):
         require_dense(with_method(model, "dense"), odd)
     with pytest.raises(ModelError, match="no dense form"):
         require_dense(model, odd)
+
+
+def test_a_person_chooses_the_method_of_a_run(textured, model):
+    def methods(**chosen):
+        request = PredictRequest(stride_um=32, device="cpu", min_tissue_fraction=0, **chosen)
+        steps = list(predict_slide(slide, request, load=lambda *_, **__: model))
+        return steps[0].facts.numeric_path["method"], steps[-1].heatmap.method
+
+    with open_slide(textured) as slide:
+        assert methods(engine="torch", precision="fp32") == ("patches", "patches")
+        assert methods(method="dense") == ("dense", "dense")
+        with pytest.raises(ModelError, match="torch computes in fp32"):
+            methods(method="dense", precision="bf16")

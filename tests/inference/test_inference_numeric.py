@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -71,6 +72,26 @@ def test_torch_agrees_with_the_plain_network(tmp_path, resnet, patches, precisio
     expected = reference(resnet, patches, model)
     assert np.ptp(expected[:, 1]) > 0.3, "a test on constant values would show nothing"
     np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, torch.jit.trace], ids=["script", "trace"])
+def test_a_torchscript_program_agrees_in_every_precision(tmp_path, resnet, patches, make):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but what the zoo is made of
+        example = () if make is torch.jit.script else (torch.zeros(1, 3, PATCH_PX, PATCH_PX),)
+        program = make(resnet, *example)
+    spec = ModelSpec("made", PATCH_PX, 0.5)
+    path = tmp_path / "torchscript_model.pt"
+    model = Model(spec, program, path, "1" * 64, kind="torchscript")
+    expected = reference(resnet, patches, model)
+    for precision, tolerance in (("fp32", 1e-3), ("bf16", 2e-2)):
+        chosen = choose_numeric_path(model, device="cpu", engine="torch", precision=precision)
+        predictor = prepare(model, chosen)
+        found = predictor.submit(patches).result().probabilities
+        predictor.close()
+        np.testing.assert_allclose(found, expected, atol=tolerance)
+    with pytest.raises(ModelError, match="cannot be compiled"):
+        choose_numeric_path(model, device="cpu", engine="compiled")
 
 
 def test_one_logit_gives_two_columns(tmp_path, patches):

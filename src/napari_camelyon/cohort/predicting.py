@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from napari_camelyon.cohort.results import RunFacts
 from napari_camelyon.errors import ModelError, StainError
@@ -61,6 +61,9 @@ class PredictRequest:
         ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
     batch_size : int or None
         Patches predicted at once; None: found out by a short calibration.
+    method : str
+        ``auto``, ``patches`` (each on its own) or ``dense`` (a network over whole blocks, at
+        strides that allow it); see `models.with_method`.
     stain : str
         ``none``, ``macenko`` or ``reinhard``: how patches are brought to the model's stain.
     leave_out : tuple of str
@@ -84,6 +87,7 @@ class PredictRequest:
     engine: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
+    method: Literal["auto", "patches", "dense"] = "auto"
     stain: str = "none"
     leave_out: tuple[str, ...] = ()
     uncertainty: str = "none"
@@ -181,10 +185,11 @@ def predict_slide(
     """
     # Importing torch takes seconds; here it happens in the thread or process of the run.
     from napari_camelyon import inference
-    from napari_camelyon.models import load_model
+    from napari_camelyon.models import load_model, with_method
 
     control = control or RunControl()
     model = (load or load_model)(request.model, tumour_class=request.tumour_class)
+    model = with_method(model, request.method)
     if _is_cancelled(control):
         return
     plan = _plan(slide, model, request, tissue)
@@ -245,6 +250,9 @@ def predict_slide(
             ),
         )
 
+
+_PAYS_CALIBRATING = 5000
+"""Patches from which a run first measures which batch is fastest: some seconds, once a machine."""
 
 _DENSE_BATCH = 16
 """A model that sees whole blocks has no batches, but its runs want a number all the same."""
@@ -319,16 +327,18 @@ def _choose_way(
 
     What is chosen by itself may be chosen otherwise the next day, and one run keeps to one path.
     """
-    from napari_camelyon.inference import choose_numeric_path, find_interrupted
+    from napari_camelyon.inference import calibrate, choose_numeric_path, find_interrupted
     from napari_camelyon.inference.dense import can_run_dense
 
-    plain = request.engine in {"auto", "torch"} and request.precision in {"auto", "fp32"}
-    dense = (
-        plain
+    plain = (
+        request.engine in {"auto", "torch"}
+        and request.precision in {"auto", "fp32"}
         and plan.stain is None
         and request.uncertainty == "none"
-        and can_run_dense(plan.model, plan.patch_grid.grid)
     )
+    if request.method == "dense":
+        _require_dense(plan, plain)
+    dense = plain and can_run_dense(plan.model, plan.patch_grid.grid)
     # Over whole blocks the engine computes in float32.
     asked = replace(request, engine="torch", precision="fp32") if dense else request
     if checkpoint_folder is not None and request.uncertainty == "none":
@@ -349,7 +359,25 @@ def _choose_way(
         precision=asked.precision,
         expected_patches=plan.patch_grid.patch_count,
     )
-    return _Way(path, request.batch_size, dense)
+    batch_size = request.batch_size
+    long = plan.patch_grid.patch_count >= _PAYS_CALIBRATING
+    if batch_size is None and long and not dense and request.uncertainty == "none":
+        batch_size = calibrate(plan.model, path).batch_size
+    return _Way(path, batch_size, dense)
+
+
+def _require_dense(plan: _Plan, plain: bool) -> None:
+    """Raise ModelError where a run over whole blocks was asked for and cannot be had."""
+    from napari_camelyon.inference.dense import require_dense
+
+    if plan.patch_grid.patch_count == 0:
+        return
+    if not plain:
+        raise ModelError(
+            "Over whole blocks (dense), torch computes in fp32, without stain normalisation and "
+            "uncertainty. Choose these, or the method patches."
+        )
+    require_dense(plan.model, plan.patch_grid.grid)
 
 
 def _allows(request: PredictRequest, path: "NumericPath", batch_size: int, model: "Model") -> bool:

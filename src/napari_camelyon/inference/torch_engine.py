@@ -74,7 +74,8 @@ def torch_engine(
     forward = _forward(network, model, target, DTYPES[precision], change)
     worker = ThreadPoolExecutor(1, thread_name_prefix="predict")
     if target.type == "cuda":
-        start = _starting_on_cuda(forward, target, worker)
+        # TF32 keeps ten bits of the mantissa: not what fp32 promises.
+        start = _starting_on_cuda(forward, target, worker, tf32=precision != "fp32")
     else:
         start = _starting(forward, target, worker)
     return Engine(start, lambda: worker.shutdown(cancel_futures=True), depth=2)
@@ -173,7 +174,11 @@ def _starting(
 
 
 def _starting_on_cuda(
-    forward: Callable[[Tensor], object], device: torch.device, worker: ThreadPoolExecutor
+    forward: Callable[[Tensor], object],
+    device: torch.device,
+    worker: ThreadPoolExecutor,
+    *,
+    tf32: bool,
 ) -> Callable[[NDArray[np.uint8]], Callable[[], object]]:
     """Copy a batch over while the one before is computed: pinned memory, and a stream for copies.
 
@@ -182,8 +187,11 @@ def _starting_on_cuda(
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     computing = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
+    torch.cuda.synchronize(device)  # the weights were moved and cast on another stream
+
     def run(patches: NDArray[np.uint8]) -> Callable[[], object]:
-        with torch.inference_mode(), torch.cuda.device(device):
+        precise = torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32)
+        with torch.inference_mode(), torch.cuda.device(device), precise:
             pinned = torch.from_numpy(patches).pin_memory()
             with torch.cuda.stream(copying):
                 pixels = pinned.to(device, non_blocking=True)
