@@ -242,7 +242,8 @@ def test_slides_of_the_same_name_are_refused(command, clean_slide, darkness, tmp
 def test_a_full_disk_is_explained_and_nothing_is_half_written(
     own_process, clean_slide, darkness, tmp_path, engine
 ):
-    # OpenVINO fails earlier, where it keeps its form of the model. A file that would grow beyond the limit fails as on a full disk.
+    # A file that would grow beyond the limit fails as on a full disk; OpenVINO meets it first,
+    # where it keeps its form of the model.
     script = (
         "import resource, sys; import napari_camelyon.cohort, napari_camelyon.inference\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3072, 3072))\n"
