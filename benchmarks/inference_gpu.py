@@ -41,8 +41,8 @@ from napari_camelyon.inference import (
     prepare,
     run,
 )
-from napari_camelyon.inference.folding import folded
 from napari_camelyon.models import Model
+from napari_camelyon.models.folding import folded
 from napari_camelyon.slides import open_slide
 from napari_camelyon.specs import ModelSpec
 from napari_camelyon.tissue import plan_patches

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from napari_camelyon.cohort import PredictRequest, predict_slide
 from napari_camelyon.errors import ModelError
-from napari_camelyon.inference import patches, run
+from napari_camelyon.inference import run, units
 from napari_camelyon.inference.dense import require_dense
 from napari_camelyon.models import Model, with_method
 from napari_camelyon.models.dense_resnet import DenseResNet
@@ -83,7 +83,7 @@ def test_values_do_not_depend_on_how_blocks_are_cut(textured, model, monkeypatch
     with open_slide(textured) as slide:
         plan = plan_patches(slide, model.spec, stride_um=16)
         large, method = values_of(slide, dense, plan)
-        monkeypatch.setattr(patches, "BLOCK_PX", 200)
+        monkeypatch.setattr(units, "BLOCK_PX", 200)
         small, _ = values_of(slide, dense, plan)
     assert method == "dense"
     np.testing.assert_allclose(small, large, atol=1e-4)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_camelyon.errors import ModelError
+from napari_camelyon.errors import FileWriteError, ModelError
 from napari_camelyon.files import atomic_folder, cache_folder
 from napari_camelyon.inference.torch_engine import Engine
 from napari_camelyon.models import Model
@@ -94,7 +94,14 @@ def converted(model: Model) -> Path:
 
         program = _convert(model)
         with atomic_folder(folder) as fresh:
-            openvino.save_model(program, fresh / "model.xml", compress_to_fp16=False)
+            try:
+                openvino.save_model(program, fresh / "model.xml", compress_to_fp16=False)
+            except RuntimeError as error:  # what it makes of a full disk, among others
+                raise FileWriteError(
+                    f"OpenVINO could not write its form of {model.path.name} into the cache folder "
+                    f"{folder.parent}. The disk is full, or writing is not permitted there: free "
+                    "some space, or choose the engine torch."
+                ) from error
     return folder / "model.xml"
 
 
