@@ -6,6 +6,7 @@ where all agree within the limits below are the quantised network and the proof 
 beside the weights, and only then does `choose_numeric_path` take ``int8``.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -297,6 +298,7 @@ def _proof(
 def _quantised(model: Model, plain: Path, patches: NDArray[np.uint8]) -> object:
     import nncf
     import openvino
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     mean = np.array(model.spec.mean, dtype=np.float32)
     std = np.array(model.spec.std, dtype=np.float32)
@@ -306,12 +308,19 @@ def _quantised(model: Model, plain: Path, patches: NDArray[np.uint8]) -> object:
         return np.ascontiguousarray(inputs.transpose(2, 0, 1)[None])
 
     program = openvino.Core().read_model(plain)
+    nncf.set_log_level(logging.ERROR)
     with explained_by_openvino(model):
         return nncf.quantize(
             program,
             nncf.Dataset(list(patches), as_input),
             subset_size=len(patches),
             preset=nncf.QuantizationPreset.MIXED,
+            # By default ranges are the mean of each patch's, which cuts off what is dark or odd:
+            # on a ResNet-18, one patch in a hundred was off by 0.27 so, and by 0.03 with these.
+            fast_bias_correction=False,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
         )
 
 
