@@ -179,13 +179,14 @@ def test_kept_results_are_shown_again_and_only_over_their_slide(
     kinds = [layer.metadata["napari_camelyon"]["kind"] for layer in viewer.layers]
     assert kinds == ["slide", "heatmap", "lesions", "diameters"]
     # What is in the window is not replaced unasked.
-    shown = viewer.layers[1]
+    shown = viewer.layers[1].data
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.No)
     qtbot.mouseClick(button, LEFT)
-    assert viewer.layers[1] is shown
+    assert viewer.layers[1].data is shown
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     qtbot.mouseClick(button, LEFT)
-    assert viewer.layers[1] is not shown
+    assert viewer.layers[1].data is not shown
+    np.testing.assert_array_equal(viewer.layers[1].data, before)
 
     # Another slide of the same name.
     view.remove("node_1")
