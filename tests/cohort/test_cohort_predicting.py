@@ -10,6 +10,8 @@ from napari_camelyon.cohort import (
     Planned,
     PredictRequest,
     RunFacts,
+    choose_run_path,
+    predict_slide,
     predict_to_folder,
     read_run,
     read_states,
@@ -317,3 +319,18 @@ def test_edited_tissue_counts_and_a_new_edit_is_computed(slide_with, request_for
     assert tissue["min_tissue_fraction"] == 0.95
     again = predict_to_folder(path, out, request_for(use_kept_tissue=False))
     assert again.planned == whole.planned
+
+
+def test_a_run_tells_how_long_the_next_one_takes(slide_with, request_for, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path / "cache"))
+    request = request_for(engine="torch", precision="fp32", stride_um=8.0)
+    with open_slide(slide_with("timed", 300)) as slide:
+        first, *updates = predict_slide(slide, request)
+        second = next(iter(predict_slide(slide, request)))
+        sampled = next(iter(predict_slide(slide, replace(request, uncertainty="tta"))))
+        way = choose_run_path(first.model, first.patch_grid, request)
+    assert first.expected_s is None
+    rate = updates[-1].patches_per_s
+    assert second.expected_s == pytest.approx(first.patch_grid.patch_count / rate)
+    assert sampled.expected_s == pytest.approx(8 * second.expected_s)
+    assert (way.path, way.dense) == (first.path, False)

@@ -7,7 +7,7 @@ from torch import nn
 
 from napari_camelyon.errors import ModelError
 from napari_camelyon.inference import calibration
-from napari_camelyon.inference.calibrated import calibration_file, expected_rate
+from napari_camelyon.inference.calibrated import calibration_file, expected_rate, keep_run_rate
 from napari_camelyon.inference.calibration import calibrate
 from napari_camelyon.inference.numeric import NumericPath, prepare
 from napari_camelyon.inference.proof_patches import gather_patches
@@ -93,3 +93,13 @@ def test_patches_for_a_proof_come_from_arrays_folders_and_slides(model, tmp_path
     np.savez(tmp_path / "q.npz", pixels=pixels[:, :8])
     with pytest.raises(ModelError, match="takes uint8"):
         gather_patches(model, [tmp_path / "q.npz"])
+
+
+def test_the_last_run_tells_more_than_the_calibration_and_blocks_are_another_matter(model):
+    calibrate(model, PATH)
+    keep_run_rate(model, PATH, 12.5)
+    assert expected_rate(model, PATH) == 12.5
+    assert expected_rate(model, PATH, dense=True) is None
+    keep_run_rate(model, PATH, 99.0, dense=True)
+    assert expected_rate(model, PATH, dense=True) == 99.0
+    assert expected_rate(model, PATH) == 12.5

@@ -29,6 +29,8 @@ from napari_camelyon.cohort.patients import (
 from napari_camelyon.cohort.predicting import (
     Planned,
     PredictRequest,
+    RunPath,
+    choose_run_path,
     predict_slide,
 )
 from napari_camelyon.cohort.results import (
@@ -55,6 +57,7 @@ __all__ = [
     "PredictRequest",
     "Progress",
     "RunFacts",
+    "RunPath",
     "RunRecord",
     "SlideState",
     "SlideTakenError",
@@ -62,6 +65,7 @@ __all__ = [
     "annotated_slide",
     "attempt_slide",
     "bound_tile_cache",
+    "choose_run_path",
     "choose_slides",
     "find_result_folders",
     "found_beside",

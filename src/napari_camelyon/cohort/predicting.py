@@ -1,13 +1,13 @@
 """The one function that every way of running uses: from an open slide to a heatmap that fills."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from napari_camelyon.cohort.results import RunFacts
-from napari_camelyon.errors import ModelError, StainError
+from napari_camelyon.errors import FileWriteError, ModelError, StainError
 from napari_camelyon.heatmaps import Heatmap, HeatmapMethod
 from napari_camelyon.inference import RunControl
 from napari_camelyon.slides import Slide
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     )
     from napari_camelyon.models import Model
 
-__all__ = ["LoadModel", "Planned", "PredictRequest", "Prepare", "predict_slide"]
+__all__ = [
+    "LoadModel",
+    "Planned",
+    "PredictRequest",
+    "Prepare",
+    "RunPath",
+    "choose_run_path",
+    "predict_slide",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,8 @@ class Planned:
         What is odd already, before anything is computed.
     facts : RunFacts
         For ``run.json``: what is known before anything is computed.
+    expected_s : float or None
+        How long it takes if nothing is known from before; None where this was never measured.
     """
 
     model: "Model"
@@ -140,6 +150,7 @@ class Planned:
     path: "NumericPath"
     findings: "tuple[Finding, ...]"
     facts: RunFacts
+    expected_s: float | None = None
 
 
 def predict_slide(
@@ -234,8 +245,10 @@ def predict_slide(
             )
         findings = _odd_before(slide, plan, predictor, control)
         facts = _told(request, plan, way.path, method, batch_size, sampling_key)
-        yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts)
-        yield from inference.run(
+        expected_s = _expected_s(plan, way, request)
+        yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts, expected_s)
+        update = None
+        for update in inference.run(
             slide,
             model,
             plan.patch_grid,
@@ -248,11 +261,20 @@ def predict_slide(
             watch=inference.new_watch(
                 model.spec, plan.heatmap.threshold, planned=plan.patch_grid.patch_count
             ),
-        )
+        ):
+            yield update
+        if update is not None and update.done >= _TELLS_THE_RATE and request.uncertainty == "none":
+            with suppress(FileWriteError):  # the results do not depend on it
+                inference.keep_run_rate(
+                    model, way.path, update.patches_per_s, dense=method == "dense"
+                )
 
 
 _PAYS_CALIBRATING = 5000
 """Patches from which a run first measures which batch is fastest: some seconds, once a machine."""
+
+_TELLS_THE_RATE = 500
+"""Patches from which a run tells how fast the next one will be."""
 
 _DENSE_BATCH = 16
 """A model that sees whole blocks has no batches, but its runs want a number all the same."""
@@ -327,20 +349,12 @@ def _choose_way(
 
     What is chosen by itself may be chosen otherwise the next day, and one run keeps to one path.
     """
-    from napari_camelyon.inference import calibrate, choose_numeric_path, find_interrupted
-    from napari_camelyon.inference.dense import can_run_dense
+    from napari_camelyon.inference import calibrate, find_interrupted
 
-    plain = (
-        request.engine in {"auto", "torch"}
-        and request.precision in {"auto", "fp32"}
-        and plan.stain is None
-        and request.uncertainty == "none"
-    )
     if request.method == "dense":
-        _require_dense(plan, plain)
-    dense = plain and can_run_dense(plan.model, plan.patch_grid.grid)
-    # Over whole blocks the engine computes in float32.
-    asked = replace(request, engine="torch", precision="fp32") if dense else request
+        _require_dense(plan, _is_plain(request))
+    dense = _is_dense(plan.model, plan.patch_grid, request)
+    asked = _in_blocks(request) if dense else request
     if checkpoint_folder is not None and request.uncertainty == "none":
         there = find_interrupted(
             checkpoint_folder,
@@ -352,18 +366,88 @@ def _choose_way(
         )
         if there is not None and _allows(asked, there.path, there.batch_size, plan.model):
             return _Way(there.path, there.batch_size, dense)
-    path = choose_numeric_path(
-        plan.model,
-        device=asked.device,
-        engine=asked.engine,
-        precision=asked.precision,
-        expected_patches=plan.patch_grid.patch_count,
-    )
+    path = choose_run_path(plan.model, plan.patch_grid, request).path
     batch_size = request.batch_size
     long = plan.patch_grid.patch_count >= _PAYS_CALIBRATING
     if batch_size is None and long and not dense and request.uncertainty == "none":
         batch_size = calibrate(plan.model, path).batch_size
     return _Way(path, batch_size, dense)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPath:
+    """How a run computes that begins now.
+
+    Attributes
+    ----------
+    path : NumericPath
+    dense : bool
+        Whether it goes over whole blocks instead of patch by patch.
+    """
+
+    path: "NumericPath"
+    dense: bool
+
+
+def choose_run_path(model: "Model", patch_grid: PatchGrid, request: PredictRequest) -> RunPath:
+    """Return how a run computes that begins now.
+
+    Parameters
+    ----------
+    model : Model
+        After `models.with_method`.
+    patch_grid : PatchGrid
+    request : PredictRequest
+
+    Raises
+    ------
+    ModelError
+        What is asked for is not available here.
+    """
+    from napari_camelyon.inference import choose_numeric_path
+
+    dense = _is_dense(model, patch_grid, request)
+    asked = _in_blocks(request) if dense else request
+    path = choose_numeric_path(
+        model,
+        device=asked.device,
+        engine=asked.engine,
+        precision=asked.precision,
+        expected_patches=patch_grid.patch_count,
+    )
+    return RunPath(path, dense)
+
+
+def _is_plain(request: PredictRequest) -> bool:
+    return (
+        request.engine in {"auto", "torch"}
+        and request.precision in {"auto", "fp32"}
+        and request.stain == "none"
+        and request.uncertainty == "none"
+    )
+
+
+def _is_dense(model: "Model", patch_grid: PatchGrid, request: PredictRequest) -> bool:
+    from napari_camelyon.inference.dense import can_run_dense
+
+    return _is_plain(request) and can_run_dense(model, patch_grid.grid)
+
+
+def _in_blocks(request: PredictRequest) -> PredictRequest:
+    """Over whole blocks the engine computes in float32."""
+    return replace(request, engine="torch", precision="fp32")
+
+
+def _expected_s(plan: _Plan, way: _Way, request: PredictRequest) -> float | None:
+    from napari_camelyon.inference import cost_factor, expected_rate
+
+    rate = expected_rate(plan.model, way.path, dense=way.own_dense)
+    if rate is None:
+        return None
+    cost = cost_factor(
+        request.uncertainty, samples=request.samples, models=1 + len(request.ensemble)
+    )
+    return plan.patch_grid.patch_count * cost / rate
 
 
 def _require_dense(plan: _Plan, plain: bool) -> None:

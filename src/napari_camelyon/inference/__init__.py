@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from napari_camelyon.inference.control import RunControl
 
 if TYPE_CHECKING:
-    from napari_camelyon.inference.calibrated import Calibration, expected_rate, known_calibration
+    from napari_camelyon.inference.calibrated import (
+        Calibration,
+        expected_rate,
+        keep_run_rate,
+        known_calibration,
+    )
     from napari_camelyon.inference.calibration import calibrate
     from napari_camelyon.inference.checkpoint import (
         Checkpoint,
@@ -81,6 +86,7 @@ __all__ = [
     "findings",
     "forget_checkpoints",
     "grid_around",
+    "keep_run_rate",
     "known_calibration",
     "look_closer",
     "look_first",
@@ -107,6 +113,7 @@ _MODULE_OF = {
     "Calibration": "calibrated",
     "calibrate": "calibration",
     "expected_rate": "calibrated",
+    "keep_run_rate": "calibrated",
     "known_calibration": "calibrated",
     "Checkpoint": "checkpoint",
     "CheckpointInUseError": "checkpoint",

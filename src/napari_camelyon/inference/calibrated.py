@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from napari_camelyon.errors import FileWriteError, ResultError
-from napari_camelyon.files import cache_folder, read_json_result
+from napari_camelyon.files import cache_folder, read_json_result, write_json
 from napari_camelyon.inference.numeric_path import NumericPath
 from napari_camelyon.inference.openvino_engine import network_key
 from napari_camelyon.models import Model
@@ -20,6 +20,7 @@ __all__ = [
     "calibration_file",
     "circumstances",
     "expected_rate",
+    "keep_run_rate",
     "known_calibration",
 ]
 
@@ -51,13 +52,36 @@ def known_calibration(model: Model, path: NumericPath) -> Calibration | None:
         return None  # not measured, or by a version of ours that kept it in another way
 
 
-def expected_rate(model: Model, path: NumericPath) -> float | None:
+def expected_rate(model: Model, path: NumericPath, *, dense: bool = False) -> float | None:
     """Return the patches a second to expect of a model on a path, None where nothing was measured.
 
-    With patches already in memory: reading overlaps, and takes a tenth or two more.
+    What the last run reached counts more than the calibration, which has its patches in memory.
+
+    Parameters
+    ----------
+    model : Model
+    path : NumericPath
+    dense : bool
+        Whether the run goes over whole blocks, which no calibration measures.
     """
-    known = known_calibration(model, path)
+    try:
+        entries = read_json_result(_run_rate_file(model, path, dense), newest_schema=SCHEMA_VERSION)
+        return float(entries["patches_per_s"])
+    except (ResultError, FileWriteError, KeyError, TypeError, ValueError):
+        known = None if dense else known_calibration(model, path)
     return None if known is None else known.patches_per_s
+
+
+def keep_run_rate(
+    model: Model, path: NumericPath, patches_per_s: float, *, dense: bool = False
+) -> None:
+    """Keep how fast a run was, for the next one to be foretold. Raises `FileWriteError`."""
+    entries = {"schema_version": SCHEMA_VERSION, "patches_per_s": patches_per_s, "dense": dense}
+    write_json({**entries, "of": circumstances(model, path)}, _run_rate_file(model, path, dense))
+
+
+def _run_rate_file(model: Model, path: NumericPath, dense: bool) -> Path:
+    return calibration_file(model, path).with_suffix(".dense.json" if dense else ".run.json")
 
 
 def calibration_file(model: Model, path: NumericPath) -> Path:

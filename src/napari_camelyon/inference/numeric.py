@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import ModelError
-from napari_camelyon.inference.calibrated import expected_rate, known_calibration
+from napari_camelyon.inference.calibrated import known_calibration
 from napari_camelyon.inference.compiling import (
     COMPILERS,
     compile_ahead,
@@ -321,11 +321,12 @@ def _best_batch(model: Model, path: NumericPath) -> int:
 
 def _was_slower(model: Model, device: torch.device) -> bool:
     """Tell whether bfloat16 was measured to be slower than float32 here."""
-    rates = [
-        expected_rate(model, NumericPath(str(device), "torch", precision))
+    # By the calibration alone: rates of whole runs swing with what else the machine does.
+    bf16, fp32 = (
+        known_calibration(model, NumericPath(str(device), "torch", precision))
         for precision in ("bf16", "fp32")
-    ]
-    return None not in rates and rates[0] < rates[1]  # type: ignore[operator]
+    )
+    return bf16 is not None and fp32 is not None and bf16.patches_per_s < fp32.patches_per_s
 
 
 def _can_be_cast(model: Model, device: torch.device) -> bool:

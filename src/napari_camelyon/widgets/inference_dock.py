@@ -223,7 +223,7 @@ class InferenceDock(QWidget):
         self.stain.set_model_stain(planned.model.spec.stain)
         total = planned.patch_grid.patch_count
         text = f"{total:,} patches" if total else "No tissue found on this slide."
-        expected_s = self._pace.seconds(self._request, total)
+        expected_s = planned.expected_s or self._pace.seconds(self._request, total)
         if total and expected_s is not None:
             text += f", {about(expected_s)}"
         self.panel.say(text, facts_text(planned, None))

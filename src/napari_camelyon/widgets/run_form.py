@@ -28,7 +28,7 @@ from napari_camelyon.widgets.style import note
 
 __all__ = ["RunForm"]
 
-_BUNDLED = "Bundled demonstration model"
+_BUNDLED = "Bundled model"
 _DEVICES = ("auto", "cuda", "mps", "cpu")
 _ENGINES = {
     "auto": "auto",

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_camelyon.annotations import AnnotationSet
-from napari_camelyon.cohort import PredictRequest
+from napari_camelyon.cohort import PredictRequest, choose_run_path
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.slides import Slide
 from napari_camelyon.tissue import (
@@ -17,9 +16,6 @@ from napari_camelyon.tissue import (
     keep_tissue,
     plan_patches,
 )
-
-if TYPE_CHECKING:
-    from napari_camelyon.models import Model
 
 __all__ = ["Expected", "Looked", "Search", "StoppedError", "look_again", "search"]
 
@@ -128,10 +124,11 @@ def expect(slide: Slide, choice: TissueChoice, request: PredictRequest) -> Expec
         The model cannot be loaded.
     """
     # Importing torch takes seconds; here it happens in a thread.
-    from napari_camelyon.inference import choose_numeric_path
-    from napari_camelyon.models import load_model
+    from napari_camelyon.inference import expected_rate
+    from napari_camelyon.models import load_model, with_method
 
     model = load_model(request.model, tumour_class=request.tumour_class)
+    model = with_method(model, request.method)
     grid = plan_patches(
         slide,
         model.spec,
@@ -141,21 +138,8 @@ def expect(slide: Slide, choice: TissueChoice, request: PredictRequest) -> Expec
         leave_out=choice.leave_out,
         quality=choice.quality,
     )
-    path = choose_numeric_path(
-        model,
-        device=request.device,
-        engine=request.engine,
-        precision=request.precision,
-        expected_patches=grid.patch_count,
-    )
-    rate = _expected_rate(model, path)
+    way = choose_run_path(model, grid, request)
+    rate = expected_rate(model, way.path, dense=way.dense)
     return Expected(
-        grid, model.spec.name, path.describe(), grid.patch_count / rate if rate else None
+        grid, model.spec.name, way.path.describe(), grid.patch_count / rate if rate else None
     )
-
-
-def _expected_rate(model: "Model", path: object) -> float | None:
-    from napari_camelyon import inference
-
-    measured = getattr(inference, "expected_rate", None)
-    return measured(model, path) if measured is not None else None
