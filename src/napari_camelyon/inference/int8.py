@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from napari_camelyon.inference.openvino_engine import (
 )
 from napari_camelyon.inference.predicted import check_outputs, probabilities
 from napari_camelyon.models import Model
+
+if TYPE_CHECKING:
+    import openvino
 
 __all__ = [
     "LIMITS",
@@ -315,6 +319,7 @@ def _quantised(model: Model, plain: Path, patches: NDArray[np.uint8]) -> object:
             nncf.Dataset(list(patches), as_input),
             subset_size=len(patches),
             preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=_first_and_last(program)),
             # By default ranges are the mean of each patch's, which cuts off what is dark or odd:
             # on a ResNet-18, one patch in a hundred was off by 0.27 so, and by 0.03 with these.
             fast_bias_correction=False,
@@ -322,6 +327,19 @@ def _quantised(model: Model, plain: Path, patches: NDArray[np.uint8]) -> object:
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
             ),
         )
+
+
+def _first_and_last(program: "openvino.Model") -> list[str]:
+    """Name the layers that see the pixels and that decide: the usual ones to leave as they are.
+
+    On a ResNet-18 that halves the mean difference.
+    """
+    layers = [
+        operation.get_friendly_name()
+        for operation in program.get_ordered_ops()
+        if operation.get_type_name() in ("Convolution", "MatMul")
+    ]
+    return layers[:1] + layers[-1:] if len(layers) > 2 else []
 
 
 def _tumour_values(

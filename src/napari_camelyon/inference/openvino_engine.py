@@ -121,7 +121,7 @@ def openvino_engine(
     program : Path
         From `converted`, or a quantised one.
     precision : {"fp32", "bf16", "int8"}
-        Layers that were not quantised compute in float32 with ``int8``.
+        With ``int8``, layers that were not quantised compute in bf16 where the CPU does.
     batch_size : int
         Smaller batches are filled up to it, so that there is one compiled form, and the values of
         a patch do not change with the number of patches beside it.
@@ -141,8 +141,9 @@ def openvino_engine(
 
     threads = torch.get_num_threads()
     streams = min(threads, _MOST_STREAMS)
+    in_bf16 = precision == "bf16" or (precision == "int8" and has_bf16())
     hints = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
         "CACHE_DIR": str(cache_folder() / "openvino" / "compiled"),
