@@ -12,8 +12,8 @@ over 50   gaps of more than 50 ms, and how many ticks there were
 drawn     times a second that the heatmap's layer was refreshed; updates are what the engine yielded
 
 "at rest" is the open slide with nothing to do. "drawn alone" draws the canvas as often as a run
-does, without one: what a frame takes here, which without a graphics card is most of it; "panned alone" moves the view as often. What a run adds to
-them stands in the rows "beside". "start" is
+does, without one: what a frame takes here, which without a graphics card is most of it; "panned
+alone" moves the view as often. What a run adds to them stands in the rows "beside". "start" is
 from Run to the first value on the screen, "run" from there to the last, "end" until the lesions are
 drawn. Each run is done twice, the second time with the model loaded. "fast engine" is an engine of
 this script that fills a heatmap of 2,000 × 4,000 cells with 500 updates a second and computes
@@ -198,7 +198,7 @@ class Window:
         (layer,) = (one for one in self.viewer.layers if _kind(one) == "heatmap")
         layer.events.set_data.connect(self._count_drawing)
         self.begin()
-        begun, before = time.perf_counter(), dock._run.update.done
+        before = dock._run.update.done
         run, updates = dock._run, self.engine.updates
         self._run_for(seconds)
         gaps = self.end()
@@ -318,19 +318,19 @@ def draw_alone(viewer: Viewer, seconds: float) -> None:
 def pan(viewer: Viewer, meanwhile: Callable[[], object]) -> None:
     """Move the view to and fro, as often as the canvas is drawn."""
     view = camera(viewer)
-    middle = np.array(view.center)
+    depth, row, column = view.center
     steps = itertools.count()
 
     def move() -> None:
         along = 60 * np.sin(next(steps) / 5) / view.zoom
-        view.center = tuple(middle + (0, along / 2, along))
+        view.center = (depth, row + along / 2, column + along)
 
     timer = QTimer()
     timer.timeout.connect(move)
     timer.start(FRAME_MS)
     meanwhile()
     timer.stop()
-    view.center = tuple(middle)
+    view.center = (depth, row, column)
 
 
 def settle(seconds: float) -> None:

@@ -1,7 +1,11 @@
 """A run in the window: what is drawn and how often, where it looks, pause, continue, warnings."""
 
 import math
+import os
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +27,7 @@ from napari_camelyon.widgets.node_row import _greatest_of_blocks
 from napari_camelyon.widgets.opening import open_paths
 from napari_camelyon.widgets.pace import Pace
 from napari_camelyon.widgets.patient_view import patient_view
+from napari_camelyon.widgets.polite import politely
 from napari_camelyon.widgets.run_panel import about, duration
 
 pytestmark = pytest.mark.gui
@@ -389,3 +394,28 @@ def test_seconds_left_that_are_not_known_are_not_said(long_run):
     update = inference._run.update
     assert "left" not in progress_text(replace(update, seconds_left=math.nan))
     assert "left" in progress_text(replace(update, seconds_left=3.0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there do threads inherit it")
+def test_a_run_and_the_threads_it_begins_step_back_for_the_window():
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work(more):
+        with ThreadPoolExecutor(1) as pool:
+            return niceness(), pool.submit(niceness).result(), sys.getswitchinterval(), more
+
+    before = niceness(), sys.getswitchinterval()
+    own, begun, switch_s, more = politely(work, "more")
+    assert own == begun >= 10
+    assert switch_s < before[1]
+    assert more == "more"
+    assert (niceness(), sys.getswitchinterval()) == before, "the window's thread stays as it was"
+
+    with pytest.raises(ModelError, match="no model"):
+        politely(_raise, ModelError("no model"))
+    assert sys.getswitchinterval() == before[1]
+
+
+def _raise(error):
+    raise error

@@ -18,6 +18,9 @@ __all__ = ["politely"]
 _T = TypeVar("_T")
 
 _NICE = 10
+_SWITCH_S = 0.001
+"""After so long a thread lets the window's have the interpreter; 5 ms are usual. A frame asks for
+it anew with each of its hundreds of calls to OpenGL."""
 _BELOW_NORMAL = -1
 """THREAD_PRIORITY_BELOW_NORMAL of Windows."""
 
@@ -41,8 +44,13 @@ def politely(work: Callable[..., _T], *arguments: object) -> _T:
     object
         What `work` returns.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="run", initializer=_step_back) as thread:
-        return thread.submit(work, *arguments).result()
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual_s, _SWITCH_S))
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="run", initializer=_step_back) as thread:
+            return thread.submit(work, *arguments).result()
+    finally:
+        sys.setswitchinterval(usual_s)
 
 
 def _step_back() -> None:
