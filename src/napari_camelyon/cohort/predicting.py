@@ -22,6 +22,7 @@ from napari_camelyon.tissue import (
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import (
+        CompilingBeside,
         Finding,
         NumericPath,
         Predictor,
@@ -142,6 +143,9 @@ class Planned:
         For ``run.json``: what is known before anything is computed.
     expected_s : float or None
         How long it takes if nothing is known from before; None where this was never measured.
+    compiling : CompilingBeside or None
+        What is compiled beside this run for later ones, which are long enough to gain from it;
+        this run keeps to its path.
     """
 
     model: "Model"
@@ -151,6 +155,7 @@ class Planned:
     findings: "tuple[Finding, ...]"
     facts: RunFacts
     expected_s: float | None = None
+    compiling: "CompilingBeside | None" = None
 
 
 def predict_slide(
@@ -246,7 +251,10 @@ def predict_slide(
         findings = _odd_before(slide, plan, predictor, control)
         facts = _told(request, plan, way.path, method, batch_size, sampling_key)
         expected_s = _expected_s(plan, way, request)
-        yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts, expected_s)
+        compiling = _compile_for_later(plan, way, request)
+        yield Planned(
+            model, plan.patch_grid, plan.heatmap, way.path, findings, facts, expected_s, compiling
+        )
         update = None
         for update in inference.run(
             slide,
@@ -408,6 +416,8 @@ def choose_run_path(model: "Model", patch_grid: PatchGrid, request: PredictReque
 
     dense = _is_dense(model, patch_grid, request)
     asked = _in_blocks(request) if dense else request
+    if asked.uncertainty == "mc_dropout" and asked.engine == "auto":
+        asked = replace(asked, engine="torch")  # the others take dropout out
     path = choose_numeric_path(
         model,
         device=asked.device,
@@ -448,6 +458,27 @@ def _expected_s(plan: _Plan, way: _Way, request: PredictRequest) -> float | None
         request.uncertainty, samples=request.samples, models=1 + len(request.ensemble)
     )
     return plan.patch_grid.patch_count * cost / rate
+
+
+def _compile_for_later(plan: _Plan, way: _Way, request: PredictRequest) -> "CompilingBeside | None":
+    """Begin to compile the model where runs like this one gain from it, unless told otherwise.
+
+    Who names an engine gets that one, now and later, and nothing is compiled.
+    """
+    from napari_camelyon.inference import compile_beside, compiling_pays_later, cost_factor
+
+    if request.engine != "auto" or way.own_dense or request.uncertainty not in {"none", "tta"}:
+        return None
+    patches = plan.patch_grid.patch_count * cost_factor(request.uncertainty)
+    if not compiling_pays_later(plan.model, way.path, round(patches)):
+        return None
+    return compile_beside(
+        plan.model,
+        way.path.precision,
+        source=request.model,
+        tumour_class=request.tumour_class,
+        method=request.method,
+    )
 
 
 def _require_dense(plan: _Plan, plain: bool) -> None:
