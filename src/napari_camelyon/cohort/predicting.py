@@ -11,7 +11,14 @@ from napari_camelyon.errors import FileWriteError, ModelError, StainError
 from napari_camelyon.heatmaps import Heatmap, HeatmapMethod
 from napari_camelyon.inference import RunControl
 from napari_camelyon.slides import Slide
-from napari_camelyon.stain import METHODS, StainFit, StainTransfer, make_transfer, target_stain
+from napari_camelyon.stain import (
+    METHODS,
+    StainFit,
+    StainTransfer,
+    make_transfer,
+    stain_record,
+    target_stain,
+)
 from napari_camelyon.tissue import (
     PatchGrid,
     TissueChoice,
@@ -39,6 +46,7 @@ __all__ = [
     "RunPath",
     "choose_run_path",
     "predict_slide",
+    "run_progress",
 ]
 
 
@@ -341,12 +349,12 @@ def _plan(
         leave_out=tissue.leave_out,
         quality=tissue.quality,
     )
-    heatmap = new_heatmap(slide, model, patch_grid)
-    if request.threshold is not None:
-        heatmap.threshold = request.threshold
     # Without patches there is no stain either, and nothing to bring to another one.
     wanted = request.stain if patch_grid.patch_count else "none"
     stain = _stain_transfer(slide, model, tissue, wanted)
+    heatmap = new_heatmap(slide, model, patch_grid, stain=stain)
+    if request.threshold is not None:
+        heatmap.threshold = request.threshold
     return _Plan(model, tissue, patch_grid, heatmap, stain)
 
 
@@ -458,6 +466,35 @@ def _expected_s(plan: _Plan, way: _Way, request: PredictRequest) -> float | None
         request.uncertainty, samples=request.samples, models=1 + len(request.ensemble)
     )
     return plan.patch_grid.patch_count * cost / rate
+
+
+def run_progress(
+    planned: Planned, last: "Update | None", seconds: float | None = None
+) -> dict[str, Any]:
+    """Return how far a run came, for `RunFacts.progress`.
+
+    Parameters
+    ----------
+    planned : Planned
+    last : Update or None
+        The last there was.
+    seconds : float, optional
+        That it took.
+    """
+    computed, known = (0, 0) if last is None else (last.done, last.known)
+    progress: dict[str, Any] = {
+        "planned": planned.patch_grid.patch_count,
+        "computed": computed,
+        "known": known,
+        "damaged": planned.heatmap.damaged_cells,
+        "problem": "" if last is None else last.problem,
+    }
+    if last is not None and last.batch_size:
+        progress["batch_size"] = last.batch_size
+    if seconds is not None:
+        progress["seconds"] = round(seconds, 3)
+        progress["patches_per_s"] = round(computed / seconds, 2)
+    return progress
 
 
 def _compile_for_later(plan: _Plan, way: _Way, request: PredictRequest) -> "CompilingBeside | None":
@@ -594,9 +631,7 @@ def _told(
             "method": method,
             "batch_size": batch_size,
         },
-        stain={"method": "none"}
-        if plan.stain is None
-        else {"key": plan.stain.key, **plan.stain.describe()},
+        stain=stain_record(plan.stain),
         tissue={**plan.tissue.describe(), "left_out": dict(plan.patch_grid.left_out)},
         sampling=sampling,
     )

@@ -154,7 +154,9 @@ def _start(asked: str) -> "subprocess.Popen[bytes]":
         stderr=subprocess.DEVNULL,
         env={**os.environ, **own},
         creationflags=flags,
-        start_new_session=True,  # Ctrl-C is for the run; and its compilers can be ended with it
+        # Ctrl-C is for the run, and the compilers can be ended with it. Not a new session: Linux
+        # shares the processor among sessions evenly, whatever their priority.
+        process_group=0,
     )
     if sys.platform != "win32":
         with suppress(OSError):

@@ -271,10 +271,20 @@ class Predictor:
         Patches a batch for which it was set up.
     depth : int
         Batches in flight that keep it busy; more only cost memory.
+    stain : StainTransfer or None
+        What is done to patches before the model sees them.
     """
 
-    def __init__(self, model: Model, path: NumericPath, batch_size: int, engine: Engine) -> None:
+    def __init__(
+        self,
+        model: Model,
+        path: NumericPath,
+        batch_size: int,
+        engine: Engine,
+        stain: StainTransfer | None = None,
+    ) -> None:
         self.model = model
+        self.stain = stain
         self.path = path
         self.batch_size = batch_size
         self._engine = engine
@@ -353,7 +363,7 @@ def prepare(
         engine = _engine(model, path, size, change)
     except RuntimeError as error:
         raise explained(error, model, path.device) from error
-    return Predictor(model, path, size, engine)
+    return Predictor(model, path, size, engine, stain)
 
 
 def _engine(model: Model, path: NumericPath, batch_size: int, change: Change | None) -> Engine:
