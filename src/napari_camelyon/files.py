@@ -6,6 +6,8 @@ import json
 import os
 import secrets
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,12 +23,19 @@ __all__ = [
     "data_folder",
     "file_sha256",
     "fingerprint",
+    "lock_open_file",
+    "locked",
     "read_json_result",
     "write_error",
     "write_json",
 ]
 
 _FINGERPRINT_BLOCK_BYTES = 1 << 20
+
+_LOCKED_BYTE = (1 << 31) - 2
+"""Windows keeps others from reading a locked byte: one that no file reaches, but `locking` does."""
+
+_LOCK_TRIED_EVERY_S = 0.2
 
 
 @contextmanager
@@ -97,6 +106,73 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         # Where even the way back failed, the old folder is the last copy: it stays.
         if final.exists() or not old.exists():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+if sys.platform == "win32":
+
+    def lock_open_file(descriptor: int) -> None:
+        """Lock a file for as long as it is open, as on other systems."""
+        import msvcrt
+
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+
+    def lock_open_file(descriptor: int) -> None:
+        """Lock a file for as long as it is open; the system undoes it when the process ends.
+
+        Raises `BlockingIOError` or `PermissionError` where it is locked already, another `OSError`
+        where files cannot be locked there.
+        """
+        import fcntl
+
+        # Of the open file and not of the process, so that two runs of one process exclude
+        # each other as well.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def locked(path: Path | str, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock that one process at a time can have; yield whether it is held.
+
+    The system undoes it however the process ends, so that it is never stale. Where files cannot be
+    locked (some network folders), nobody is kept out.
+
+    Parameters
+    ----------
+    path : path-like
+        An empty file that stands for the lock; it is created if needed and stays.
+    wait : bool
+        Wait for whoever has it. Else False is yielded where somebody does.
+
+    Raises
+    ------
+    FileWriteError
+        The file cannot be created.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        while not (held := _is_locked_now(descriptor)) and wait:
+            time.sleep(_LOCK_TRIED_EVERY_S)
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked_now(descriptor: int) -> bool:
+    try:
+        lock_open_file(descriptor)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # there are no locks on this file system
+        return True
+    return True
 
 
 def write_json(entries: Mapping[str, Any], path: Path | str) -> None:

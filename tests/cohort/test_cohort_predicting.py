@@ -20,7 +20,7 @@ from napari_camelyon.cohort import (
 )
 from napari_camelyon.errors import CamelyonError, MissingMppError
 from napari_camelyon.heatmaps import read_heatmap, read_patches
-from napari_camelyon.inference import RunControl
+from napari_camelyon.inference import OutOfMemoryError, RunControl, prepare
 from napari_camelyon.slides import open_slide
 from napari_camelyon.staging import read_lesions, read_node
 from napari_camelyon.tissue import find_tissue, keep_tissue
@@ -270,6 +270,56 @@ def test_a_run_says_how_its_numbers_came_about(slide_with, request_for, tmp_path
     assert facts.progress["computed"] == facts.progress["planned"] == outcome.planned > 0
     assert facts.progress["seconds"] > 0
     assert facts.progress["patches_per_s"] > 0
+
+
+class Narrow:
+    """A predictor on a device that has room for four patches at once."""
+
+    def __init__(self, predictor):
+        self.predictor = predictor
+        self.model, self.path = predictor.model, predictor.path
+        self.depth, self.batch_size = 2, predictor.batch_size
+
+    def submit(self, patches):
+        if len(patches) > 4:
+            raise OutOfMemoryError("The device has no room.")
+        return self.predictor.submit(patches)
+
+    def close(self):
+        self.predictor.close()
+
+
+def test_a_run_that_ended_with_smaller_batches_says_so(slide_with, request_for, tmp_path):
+    made = []
+
+    def narrow(*arguments, **entries):
+        made.append(Narrow(prepare(*arguments, **entries)))
+        return made[-1]
+
+    path = slide_with("narrow", 300)
+    request = request_for(engine="torch", precision="fp32", batch_size=16)
+    *_, outcome = steps_to_folder(path, tmp_path, request, prepare=narrow)
+    made[0].close()
+    assert outcome.complete
+    facts = read_run(tmp_path / "narrow").facts
+    assert (facts.numeric_path["batch_size"], facts.progress["batch_size"]) == (16, 4)
+    predict_to_folder(path, tmp_path / "wide", request)
+    assert read_run(tmp_path / "wide" / "narrow").facts.progress["batch_size"] == 16
+
+
+def test_the_heatmap_tells_to_which_stain_patches_were_brought(make_slide, request_for, tmp_path):
+    rng = np.random.default_rng(4)
+    strengths = rng.uniform(0.2, 2.0, (600, 600, 2))
+    density = strengths @ np.array([[0.60, 0.75, 0.25], [0.25, 0.91, 0.32]])
+    pixels = (240 * np.exp(-density)).astype(np.uint8)
+    path = make_slide(pixels, name="stained", mpp=0.5)
+    for method in ("none", "macenko", "reinhard"):
+        out = tmp_path / method
+        predict_to_folder(path, out, request_for(stain=method))
+        told = read_heatmap(out / "stained").stain
+        assert told == read_run(out / "stained").facts.stain
+        assert told["method"] == method
+        assert ("target" in told) == (method != "none")
 
 
 def test_the_bundled_model_goes_over_whole_blocks_and_goes_on_so(make_slide, tmp_path):

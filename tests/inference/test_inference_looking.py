@@ -133,6 +133,35 @@ def test_with_a_stain_the_model_is_given_the_normalised_patch(marked, darkness):
     assert seen.input_range[1] == pytest.approx(seen.normalised.max() / 255)
 
 
+def test_values_of_a_run_with_another_stain_are_not_mixed_in(marked, darkness):
+    plan = plan_patches(marked, darkness.spec, stride_um=16)
+    other = make_transfer(StainFit((0.55, 0.78, 0.30), (0.25, 0.91, 0.32), (2.2, 1.1)))
+    path = choose_numeric_path(darkness, device="cpu", engine="torch", precision="fp32")
+    predictor = prepare(darkness, path, stain=STAIN)
+    stained = list(run(marked, darkness, plan, predictor=predictor))[-1].heatmap
+    predictor.close()
+    plain = list(run(marked, darkness, plan, device="cpu"))[-1].heatmap
+    same = look_closer(marked, darkness, MARK, heatmap=stained, stain=STAIN)
+    assert same.from_heatmap.all()
+    assert not same.note
+    assert look_closer(marked, darkness, MARK, heatmap=plain).from_heatmap.all()
+    for heatmap, stain, words in (
+        (stained, None, "another stain normalisation (Macenko)"),
+        (plain, STAIN, "made without stain normalisation"),
+        (stained, other, "fitted otherwise"),
+        (replace(plain, stain=None), None, "does not say"),
+    ):
+        seen = look_closer(marked, darkness, MARK, heatmap=heatmap, stain=stain)
+        assert words in seen.note
+        assert not seen.from_heatmap.any()
+        assert seen.heatmap_value is None
+        assert seen.grid == heatmap.grid, "the patch is still the cell that is seen"
+        # All nine are of the stain that is chosen now.
+        patch = read_patch(marked, seen.grid, seen.cell[0], seen.cell[1] + 1, 32)
+        given = patch if stain is None else transfer(patch, stain)
+        assert seen.neighbours[1, 2] == pytest.approx(plainly(given)[1], abs=2e-3)
+
+
 def test_a_predictor_that_is_given_stays_open(marked, darkness):
     path = choose_numeric_path(darkness, device="cpu", engine="torch", precision="fp32")
     predictor = prepare(darkness, path)

@@ -11,8 +11,10 @@ from torch import nn
 from napari_camelyon.errors import ModelError
 from napari_camelyon.inference.int8 import compare_values, proof_folder, prove_int8
 from napari_camelyon.inference.numeric import NumericPath, choose_numeric_path, prepare
-from napari_camelyon.models import Model
+from napari_camelyon.models import Model, load_model
+from napari_camelyon.models.wrappers import LogProbabilities
 from napari_camelyon.specs import ModelSpec
+from napari_camelyon.training import draw_patients
 
 pytest.importorskip("openvino", reason="the engine of the extra fast-cpu is not installed")
 
@@ -226,3 +228,44 @@ def test_what_a_cpu_cannot_do_is_refused(model):
     ):
         with pytest.raises(ModelError):
             choose_numeric_path(model, device="cpu", **asked)
+
+
+class Share(nn.Module):
+    """One probability a patch, which has to be turned back into a logit."""
+
+    def forward(self, pictures):
+        return torch.sigmoid(3 * pictures.mean((1, 2, 3))[:, None])
+
+
+@pytest.mark.parametrize("which", ["bundled", "probabilities"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 3e-2)])
+def test_a_single_share_agrees(which, precision, tolerance, tmp_path, monkeypatch):
+    """The bundled model pools probabilities: all of 0, all of 1 and what lies between are right."""
+    monkeypatch.setenv("NAPARI_CAMELYON_CACHE", str(tmp_path / "cache"))
+    if which == "bundled":
+        model = load_model()
+    else:
+        spec = ModelSpec("share", PATCH_PX, 0.5, activation="sigmoid")
+        model = Model(spec, LogProbabilities(Share(), single=True), tmp_path / "s.pt", "ef" * 32)
+    px = model.spec.patch_px
+    rng = np.random.default_rng(6)
+    light = rng.integers(0, 256, (24, 1, 1, 3))
+    light[:2] = [[[[0, 0, 0]]], [[[255, 255, 255]]]]
+    noise = rng.integers(-50, 50, (24, px, px, 3))
+    patches = np.clip(light + noise, 0, 255).astype(np.uint8)
+    if which == "bundled":
+        drawn = draw_patients([3_000_000, 3_000_001], 8, workers=1).pixels
+        patches = np.concatenate([patches, drawn])
+    mean, std = np.array(model.spec.mean), np.array(model.spec.std)
+    inputs = torch.from_numpy(((patches / 255 - mean) / std).astype(np.float32)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        if which == "bundled":
+            expected = model.module.dense(inputs).double().sigmoid().mean((1, 2, 3)).numpy()
+        else:
+            expected = model.module.program(inputs)[:, 0].numpy()
+    path = choose_numeric_path(model, device="cpu", engine="openvino", precision=precision)
+    found = predicted(model, path, patches)
+    assert np.ptp(expected) > 0.3, "a test on constant values would show nothing"
+    np.testing.assert_allclose(found[:, 1], expected, atol=tolerance)
+    plain = predicted(model, NumericPath("cpu", "torch", "fp32"), patches)
+    np.testing.assert_allclose(plain[:, 1], expected, atol=1e-5)

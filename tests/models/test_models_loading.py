@@ -12,6 +12,7 @@ from made_models import write_wsinfer_model
 from napari_camelyon.errors import ModelError
 from napari_camelyon.inference import predict_patches
 from napari_camelyon.models import Model, available_devices, choose_device, load_model
+from napari_camelyon.models.registry import BUNDLED_NAME
 from napari_camelyon.models.triton_import import import_triton_apart
 from napari_camelyon.models.wsinfer import read_wsinfer_spec
 from napari_camelyon.specs import ModelSpec, write_model_spec
@@ -84,6 +85,19 @@ def test_wrapped_state_dicts_and_safetensors_give_the_same(resnet18, patches, tm
     for name in ("b.pt", "c.safetensors"):
         found = predict_patches(load_model(tmp_path / name), patches, CPU)
         np.testing.assert_array_equal(found, plain)
+
+
+def test_the_class_that_is_named_counts_with_the_bundled_model_as_well():
+    patches = np.full((2, 128, 128, 3), (70, 20, 110), np.uint8)
+    plain, same, other = (
+        predict_patches(load_model(tumour_class=name), patches, CPU)
+        for name in (None, "tumour", "normal")
+    )
+    np.testing.assert_array_equal(plain, same)
+    assert load_model(BUNDLED_NAME, tumour_class="normal").spec.tumour_class == 0
+    np.testing.assert_allclose(other, 1 - plain, atol=1e-6)
+    with pytest.raises(ModelError, match="no class 'metastasis'; it has normal, tumour"):
+        load_model(tumour_class="metastasis")
 
 
 def test_specification_beside_the_weights_is_used(resnet18, tmp_path):

@@ -1,5 +1,7 @@
 """Predict here, asked for as people do: by key, right click and button; with and without a run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -8,12 +10,13 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMenu
 
 from canvas_hand import Hand
-from napari_camelyon.cohort import PredictRequest
+from napari_camelyon.cohort import PredictRequest, predict_slide
 from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.geometry import layer_to_slide, slide_to_layer
 from napari_camelyon.inference import read_patch
 from napari_camelyon.slides import open_slide, read_resampled
 from napari_camelyon.widgets.looking_closer import KEY, LookingCloser
+from napari_camelyon.widgets.looking_worker import KeptLook, Question, answer
 from napari_camelyon.widgets.napari_compat import camera, canvas_widget
 from napari_camelyon.widgets.patient_view import patient_view
 from shown_canvas import screenshot
@@ -270,3 +273,24 @@ def test_without_a_slide_it_asks_for_one(docked, qtbot, looking):
     view.remove("node_1")
     looking.closer.look_at(MIDDLE)
     assert not looking.closer.isVisible()
+
+
+def test_values_of_a_run_are_taken_if_its_stain_is_the_one_that_is_chosen(looking):
+    looking.request = replace(looking.request, stain="reinhard", device="cpu", stride_um=32.0)
+    slide = patient_view(looking.viewer).shown_node.slide
+    planned, *_ = predict_slide(slide, looking.request)
+    kept = KeptLook(None)
+    same = answer(Question(1, looking.request, slide, MIDDLE, planned.heatmap, None), kept, print)
+    assert same.error is None
+    assert same.seen.from_heatmap.any(), "the window fits the stain as the run does"
+    none = replace(looking.request, stain="none")
+    other = answer(Question(2, none, slide, MIDDLE, planned.heatmap, None), kept, print)
+    assert not other.seen.from_heatmap.any()
+    kept.close()
+    looking.request = none
+    patient_view(looking.viewer).shown_node.heatmap = planned.heatmap
+    looking.zoom_to(MIDDLE)
+    looking.key(MIDDLE)
+    looking.answer()
+    told = "was made with another stain normalisation (Reinhard)"
+    assert told in looking.closer.panel.details.text()

@@ -67,6 +67,10 @@ def info(model: str, tumour_class: str | None, as_json: bool) -> None:
 
     A model at PATH is loaded for that; one with a NAME is not.
     """
+    if tumour_class is not None and not _is_path(model):
+        raise click.UsageError(
+            "--tumour-class is for a model at PATH; one with a NAME has its own."
+        )
     found = _loaded(model, tumour_class) if _is_path(model) else _named(model)
     if as_json:
         click.echo(_json(_entries(found)))

@@ -101,7 +101,25 @@ def predict_slides(
     if batch.interrupted or control.cancelled:
         click.echo(_stopped_sentence(batch), err=True)
         raise SystemExit(STOPPED_EXIT_CODE)
+    _finish_compiling()
     _raise_for_failures(batch)
+
+
+def _finish_compiling() -> None:
+    """Wait for what was begun for later runs: it ends with this program, and the run is over."""
+    from napari_camelyon.inference import end_compiling, is_compiling, wait_for_compiling
+
+    if not is_compiling():
+        return
+    click.echo(
+        "The results are written. Compiling the model for later runs takes a minute or two more; "
+        "Ctrl-C leaves it, and --engine torch does without.",
+        err=True,
+    )
+    try:
+        wait_for_compiling()
+    except KeyboardInterrupt:
+        end_compiling()
 
 
 def _show_each(steps: "Iterator[Progress | Attempt]", batch: _Batch) -> None:

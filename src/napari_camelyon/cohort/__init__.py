@@ -32,6 +32,7 @@ from napari_camelyon.cohort.predicting import (
     RunPath,
     choose_run_path,
     predict_slide,
+    run_progress,
 )
 from napari_camelyon.cohort.results import (
     RunFacts,
@@ -80,6 +81,7 @@ __all__ = [
     "read_states",
     "run_batch",
     "run_on_dask",
+    "run_progress",
     "stage_nodes",
     "stage_source",
     "steps_to_folder",

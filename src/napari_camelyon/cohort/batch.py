@@ -266,6 +266,8 @@ def _odd(step: "Planned | Update") -> Iterator[tuple[str, str]]:
     """Yield what a person should know at once, each with its kind, of which one is enough."""
     for finding in step.findings:
         yield finding.kind, finding.sentence  # its figures go on changing
+    if isinstance(step, Planned) and step.compiling is not None:
+        yield "compiling", "Compiling this model for later runs in the background."
     note = step.facts.tissue["note"] if isinstance(step, Planned) else step.problem
     if note:
         yield ("tissue" if isinstance(step, Planned) else "keeping"), note

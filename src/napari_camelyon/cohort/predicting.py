@@ -11,7 +11,14 @@ from napari_camelyon.errors import FileWriteError, ModelError, StainError
 from napari_camelyon.heatmaps import Heatmap, HeatmapMethod
 from napari_camelyon.inference import RunControl
 from napari_camelyon.slides import Slide
-from napari_camelyon.stain import METHODS, StainFit, StainTransfer, make_transfer, target_stain
+from napari_camelyon.stain import (
+    METHODS,
+    StainFit,
+    StainTransfer,
+    make_transfer,
+    stain_record,
+    target_stain,
+)
 from napari_camelyon.tissue import (
     PatchGrid,
     TissueChoice,
@@ -22,6 +29,7 @@ from napari_camelyon.tissue import (
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import (
+        CompilingBeside,
         Finding,
         NumericPath,
         Predictor,
@@ -38,6 +46,7 @@ __all__ = [
     "RunPath",
     "choose_run_path",
     "predict_slide",
+    "run_progress",
 ]
 
 
@@ -142,6 +151,9 @@ class Planned:
         For ``run.json``: what is known before anything is computed.
     expected_s : float or None
         How long it takes if nothing is known from before; None where this was never measured.
+    compiling : CompilingBeside or None
+        What is compiled beside this run for later ones, which are long enough to gain from it;
+        this run keeps to its path.
     """
 
     model: "Model"
@@ -151,6 +163,7 @@ class Planned:
     findings: "tuple[Finding, ...]"
     facts: RunFacts
     expected_s: float | None = None
+    compiling: "CompilingBeside | None" = None
 
 
 def predict_slide(
@@ -246,7 +259,10 @@ def predict_slide(
         findings = _odd_before(slide, plan, predictor, control)
         facts = _told(request, plan, way.path, method, batch_size, sampling_key)
         expected_s = _expected_s(plan, way, request)
-        yield Planned(model, plan.patch_grid, plan.heatmap, way.path, findings, facts, expected_s)
+        compiling = _compile_for_later(plan, way, request)
+        yield Planned(
+            model, plan.patch_grid, plan.heatmap, way.path, findings, facts, expected_s, compiling
+        )
         update = None
         for update in inference.run(
             slide,
@@ -333,12 +349,12 @@ def _plan(
         leave_out=tissue.leave_out,
         quality=tissue.quality,
     )
-    heatmap = new_heatmap(slide, model, patch_grid)
-    if request.threshold is not None:
-        heatmap.threshold = request.threshold
     # Without patches there is no stain either, and nothing to bring to another one.
     wanted = request.stain if patch_grid.patch_count else "none"
     stain = _stain_transfer(slide, model, tissue, wanted)
+    heatmap = new_heatmap(slide, model, patch_grid, stain=stain)
+    if request.threshold is not None:
+        heatmap.threshold = request.threshold
     return _Plan(model, tissue, patch_grid, heatmap, stain)
 
 
@@ -408,6 +424,8 @@ def choose_run_path(model: "Model", patch_grid: PatchGrid, request: PredictReque
 
     dense = _is_dense(model, patch_grid, request)
     asked = _in_blocks(request) if dense else request
+    if asked.uncertainty == "mc_dropout" and asked.engine == "auto":
+        asked = replace(asked, engine="torch")  # the others take dropout out
     path = choose_numeric_path(
         model,
         device=asked.device,
@@ -448,6 +466,56 @@ def _expected_s(plan: _Plan, way: _Way, request: PredictRequest) -> float | None
         request.uncertainty, samples=request.samples, models=1 + len(request.ensemble)
     )
     return plan.patch_grid.patch_count * cost / rate
+
+
+def run_progress(
+    planned: Planned, last: "Update | None", seconds: float | None = None
+) -> dict[str, Any]:
+    """Return how far a run came, for `RunFacts.progress`.
+
+    Parameters
+    ----------
+    planned : Planned
+    last : Update or None
+        The last there was.
+    seconds : float, optional
+        That it took.
+    """
+    computed, known = (0, 0) if last is None else (last.done, last.known)
+    progress: dict[str, Any] = {
+        "planned": planned.patch_grid.patch_count,
+        "computed": computed,
+        "known": known,
+        "damaged": planned.heatmap.damaged_cells,
+        "problem": "" if last is None else last.problem,
+    }
+    if last is not None and last.batch_size:
+        progress["batch_size"] = last.batch_size
+    if seconds is not None:
+        progress["seconds"] = round(seconds, 3)
+        progress["patches_per_s"] = round(computed / seconds, 2)
+    return progress
+
+
+def _compile_for_later(plan: _Plan, way: _Way, request: PredictRequest) -> "CompilingBeside | None":
+    """Begin to compile the model where runs like this one gain from it, unless told otherwise.
+
+    Who names an engine gets that one, now and later, and nothing is compiled.
+    """
+    from napari_camelyon.inference import compile_beside, compiling_pays_later, cost_factor
+
+    if request.engine != "auto" or way.own_dense or request.uncertainty not in {"none", "tta"}:
+        return None
+    patches = plan.patch_grid.patch_count * cost_factor(request.uncertainty)
+    if not compiling_pays_later(plan.model, way.path, round(patches)):
+        return None
+    return compile_beside(
+        plan.model,
+        way.path.precision,
+        source=request.model,
+        tumour_class=request.tumour_class,
+        method=request.method,
+    )
 
 
 def _require_dense(plan: _Plan, plain: bool) -> None:
@@ -563,9 +631,7 @@ def _told(
             "method": method,
             "batch_size": batch_size,
         },
-        stain={"method": "none"}
-        if plan.stain is None
-        else {"key": plan.stain.key, **plan.stain.describe()},
+        stain=stain_record(plan.stain),
         tissue={**plan.tissue.describe(), "left_out": dict(plan.patch_grid.left_out)},
         sampling=sampling,
     )

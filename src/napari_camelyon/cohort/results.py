@@ -73,7 +73,9 @@ class RunFacts:
         What was found odd: ``kind``, ``sentence``, ``measured``.
     progress : mapping
         ``planned``, ``computed`` (now), ``known`` (from earlier runs), ``damaged``, ``seconds``,
-        ``patches_per_s``, and in ``problem`` why something could not be kept on the way.
+        ``patches_per_s``, in ``problem`` why something could not be kept on the way, and in
+        ``batch_size`` how many patches were predicted at once by the end: fewer than the numeric
+        path says where the device had no room for them.
     """
 
     request_key: str = ""

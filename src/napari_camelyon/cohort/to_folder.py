@@ -16,6 +16,7 @@ from napari_camelyon.cohort.predicting import (
     PredictRequest,
     Prepare,
     predict_slide,
+    run_progress,
 )
 from napari_camelyon.cohort.results import (
     RunFacts,
@@ -247,15 +248,7 @@ def _compute(
 def _write(job: _Job, planned: Planned, last: "Update | None", seconds: float) -> Outcome:
     heatmap, patch_grid = planned.heatmap, planned.patch_grid
     computed, known = (0, 0) if last is None else (last.done, last.known)
-    progress = {
-        "planned": patch_grid.patch_count,
-        "computed": computed,
-        "known": known,
-        "damaged": heatmap.damaged_cells,
-        "seconds": round(seconds, 3),
-        "patches_per_s": round(computed / seconds, 2),
-        "problem": "" if last is None else last.problem,
-    }
+    progress = run_progress(planned, last, seconds)
     found = planned.findings + (() if last is None else last.findings)
     findings = tuple({finding.kind: asdict(finding) for finding in found}.values())
     facts = replace(planned.facts, request_key=job.key, findings=findings, progress=progress)

@@ -1,7 +1,7 @@
 """The heatmap: one value a patch, in place on the slide."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,9 @@ class Heatmap:
         Which model it is from; empty when unknown.
     method : {"patches", "dense"}
         Whether the model saw each patch on its own, or whole blocks at once.
+    stain : dict or None
+        To which stain patches were brought before the model saw them, and how, as
+        `stain.stain_record` tells it; None when unknown.
     maps : dict of str to ndarray of float32, shape (rows, columns)
         What else was computed for each cell, NaN where it was not: ``p_<class>``,
         ``uncertainty_total``, ``uncertainty_aleatoric``, ``uncertainty_epistemic``.
@@ -63,6 +66,7 @@ class Heatmap:
     model_sha256: str = ""
     method: HeatmapMethod = "patches"
     damaged_cells: int = 0
+    stain: dict[str, Any] | None = None
     maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -159,6 +159,7 @@ def _our_attributes(heatmap: Heatmap) -> dict[str, Any]:
         "slide": {"name": heatmap.slide_name, "fingerprint": heatmap.slide_fingerprint},
         "model": {"name": heatmap.model_name, "sha256": heatmap.model_sha256},
         "method": heatmap.method,
+        "stain": heatmap.stain,
     }
 
 
@@ -178,4 +179,5 @@ def _heatmap(values: np.ndarray[Any, Any], ours: dict[str, Any]) -> Heatmap:
         model_sha256=ours["model"]["sha256"],
         method=ours.get("method", "patches"),
         damaged_cells=ours.get("damaged_cells", 0),
+        stain=ours.get("stain"),  # older ones do not tell
     )

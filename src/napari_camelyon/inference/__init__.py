@@ -25,6 +25,13 @@ if TYPE_CHECKING:
         forget_checkpoints,
         open_checkpoint,
     )
+    from napari_camelyon.inference.compiling_beside import (
+        CompilingBeside,
+        compile_beside,
+        end_compiling,
+        is_compiling,
+        wait_for_compiling,
+    )
     from napari_camelyon.inference.engine import (
         Update,
         new_heatmap,
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
         Predicted,
         Predictor,
         choose_numeric_path,
+        compiling_pays_later,
         prepare,
     )
     from napari_camelyon.inference.patches import read_patch
@@ -63,6 +71,7 @@ __all__ = [
     "Calibration",
     "Checkpoint",
     "CheckpointInUseError",
+    "CompilingBeside",
     "Finding",
     "Int8Comparison",
     "Interrupted",
@@ -80,12 +89,16 @@ __all__ = [
     "check_before",
     "check_probe",
     "choose_numeric_path",
+    "compile_beside",
+    "compiling_pays_later",
     "cost_factor",
+    "end_compiling",
     "expected_rate",
     "find_interrupted",
     "findings",
     "forget_checkpoints",
     "grid_around",
+    "is_compiling",
     "keep_run_rate",
     "known_calibration",
     "look_closer",
@@ -102,6 +115,7 @@ __all__ = [
     "run_method",
     "sampling_predictor",
     "transfer_tensor",
+    "wait_for_compiling",
     "watch_batch",
     "watch_picture",
 ]
@@ -117,6 +131,12 @@ _MODULE_OF = {
     "known_calibration": "calibrated",
     "Checkpoint": "checkpoint",
     "CheckpointInUseError": "checkpoint",
+    "CompilingBeside": "compiling_beside",
+    "compile_beside": "compiling_beside",
+    "compiling_pays_later": "numeric",
+    "end_compiling": "compiling_beside",
+    "is_compiling": "compiling_beside",
+    "wait_for_compiling": "compiling_beside",
     "Finding": "guards",
     "Interrupted": "checkpoint",
     "NumericPath": "numeric",

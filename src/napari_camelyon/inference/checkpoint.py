@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import struct
-import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_camelyon.errors import FileWriteError, ResultError
-from napari_camelyon.files import write_error
+from napari_camelyon.files import lock_open_file, write_error
 from napari_camelyon.heatmaps import HeatmapMethod
 from napari_camelyon.inference.dense import can_run_dense
 from napari_camelyon.inference.numeric import NumericPath
@@ -61,8 +60,6 @@ _SPEC_ENTRIES = (
 """What of a specification decides values."""
 _SYNC_EVERY_S = 10.0
 """What is written survives the end of the process at once, the end of the machine after this."""
-_LOCKED_BYTE = (1 << 31) - 2
-"""Windows keeps others from reading a locked byte: one that no file reaches, but `locking` does."""
 
 
 class CheckpointInUseError(ResultError):
@@ -483,7 +480,7 @@ def _holder(file: Path) -> str:
 def _lock(descriptor: int, file: Path) -> None:
     """Lock a file for as long as it is open; the system undoes it when the process ends."""
     try:
-        _lock_or_fail(descriptor)
+        lock_open_file(descriptor)
     except (BlockingIOError, PermissionError) as error:
         raise CheckpointInUseError(
             f"This slide is being computed in the same way already, by {_holder(file)}. Wait until "
@@ -494,24 +491,6 @@ def _lock(descriptor: int, file: Path) -> None:
             f"{file} cannot be locked ({error.strerror}), so two runs could spoil it. Choose a "
             "folder on a local disk for what runs compute."
         ) from error
-
-
-if sys.platform == "win32":
-
-    def _lock_or_fail(descriptor: int) -> None:
-        import msvcrt
-
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-
-    def _lock_or_fail(descriptor: int) -> None:
-        import fcntl
-
-        # Of the open file and not of the process, so that two runs of one process exclude
-        # each other as well.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _read_whole(descriptor: int) -> bytes:

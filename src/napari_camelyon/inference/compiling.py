@@ -6,8 +6,10 @@ compiler is needed then, and the first patch does not wait for one.
 
 import hashlib
 import logging
+import os
 import platform
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_camelyon.errors import ModelError
-from napari_camelyon.files import atomic_file, cache_folder
+from napari_camelyon.errors import ModelError, ResultError
+from napari_camelyon.files import (
+    atomic_file,
+    cache_folder,
+    locked,
+    read_json_result,
+    write_json,
+)
 from napari_camelyon.inference.openvino_engine import network_key
 from napari_camelyon.inference.torch_engine import (
     DTYPES,
@@ -31,13 +39,25 @@ from napari_camelyon.inference.torch_engine import (
 )
 from napari_camelyon.models import Model
 
-__all__ = ["COMPILED_BATCH", "COMPILERS", "compile_ahead", "compiled_engine", "is_compiled"]
+__all__ = [
+    "COMPILED_BATCH",
+    "COMPILERS",
+    "can_compile",
+    "compile_ahead",
+    "compiled_engine",
+    "expected_compile_s",
+    "is_compiled",
+    "package_path",
+]
 
 COMPILED_BATCH = 16
 """The one size of batch that is compiled; smaller ones are filled up."""
 
 COMPILERS = ("g++", "clang++", "cl")
 """One of them has to be there to compile; not to run what was compiled."""
+
+_ASSUMED_COMPILE_S = 120.0
+"""Of a network of which nothing was measured; it was 12 s for the bundled one."""
 
 _CONFIGURATION = {
     "freezing": True,  # weights are laid out beforehand as the kernels want them
@@ -47,10 +67,24 @@ _CONFIGURATION = {
 
 def is_compiled(model: Model, precision: str) -> bool:
     """Tell whether `compile_ahead` would find its result in the cache."""
-    return _package(model, precision).exists()
+    return package_path(model, precision).exists()
 
 
-def compile_ahead(model: Model, precision: str) -> Path:
+def can_compile(model: Model) -> bool:
+    """Tell whether the model is made of layers and there is a C++ compiler to compile them."""
+    return model.kind == "torch" and any(map(shutil.which, COMPILERS))
+
+
+def expected_compile_s(model: Model, precision: str) -> float:
+    """Return how long compiling takes: as long as last time for such layers, else two minutes."""
+    try:
+        entries = read_json_result(_seconds_file(model, precision), newest_schema=1)
+        return float(entries["seconds"])
+    except (ResultError, KeyError, TypeError, ValueError):
+        return _ASSUMED_COMPILE_S
+
+
+def compile_ahead(model: Model, precision: str, *, wait: bool = True) -> Path:
     """Compile a network for this CPU, or find it in the cache. Takes a minute or two.
 
     Parameters
@@ -58,6 +92,9 @@ def compile_ahead(model: Model, precision: str) -> Path:
     model : Model
         Of kind ``torch``.
     precision : {"fp32", "bf16"}
+    wait : bool
+        For another process that compiles it at this moment; else it is left to that one, and the
+        package is not there yet.
 
     Returns
     -------
@@ -71,7 +108,7 @@ def compile_ahead(model: Model, precision: str) -> Path:
     FileWriteError
         The cache cannot be written.
     """
-    package = _package(model, precision)
+    package = package_path(model, precision)
     if package.exists():
         return package
     if model.kind != "torch":
@@ -79,11 +116,21 @@ def compile_ahead(model: Model, precision: str) -> Path:
             f"The model {model.path} is a program ({model.kind}) and cannot be compiled here. "
             "Choose the engine torch or openvino."
         )
-    if not any(map(shutil.which, COMPILERS)):
+    if not can_compile(model):
         raise ModelError(
             "Compiling a network needs a C++ compiler, and none was found. Install g++ (Linux), "
             "Xcode's tools (macOS) or Visual Studio's (Windows), or choose the engine torch."
         )
+    with locked(package.with_suffix(".lock"), wait=wait) as held:
+        if held and not package.exists():  # or somebody else has made it meanwhile
+            began_s = _spent_s()
+            _compile(model, precision, package)
+            seconds = round(_spent_s() - began_s, 1)
+            write_json({"schema_version": 1, "seconds": seconds}, _seconds_file(model, precision))
+    return package
+
+
+def _compile(model: Model, precision: str, package: Path) -> None:
     network = on_device(model, torch.device("cpu"), precision)
     px = model.spec.patch_px
     pictures = torch.zeros(COMPILED_BATCH, 3, px, px, dtype=DTYPES[precision])
@@ -109,7 +156,6 @@ def compile_ahead(model: Model, precision: str) -> Path:
         ) from error
     finally:
         log.setLevel(level)
-    return package
 
 
 def compiled_engine(
@@ -156,7 +202,22 @@ def compiled_engine(
     return Engine(start, lambda: worker.shutdown(cancel_futures=True), depth=2)
 
 
-def _package(model: Model, precision: str) -> Path:
+def package_path(model: Model, precision: str) -> Path:
+    """Return where the compiled network lies, or would: its name says of what and for which CPU."""
     machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {platform.system()}"
     text = f"{network_key(model)} {precision} {COMPILED_BATCH} {torch.__version__} {machine}"
     return cache_folder() / "compiled" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.pt2"
+
+
+def _seconds_file(model: Model, precision: str) -> Path:
+    # Of the layers alone: other weights take as long.
+    text = f"{model.module} {model.spec.patch_px} {precision}"
+    name = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return cache_folder() / "compiled" / f"{name}.seconds.json"
+
+
+def _spent_s() -> float:
+    """Return seconds of computing, the compiler's included: a busy machine does not count."""
+    if platform.system() == "Windows":  # it does not tell what the compiler took
+        return time.perf_counter()
+    return sum(os.times()[:4])

@@ -38,6 +38,7 @@ from napari_camelyon.inference.units import Waiting, batches_with, note_values, 
 from napari_camelyon.models import Model, choose_device
 from napari_camelyon.slides import Slide
 from napari_camelyon.specs import ModelSpec
+from napari_camelyon.stain import StainTransfer, stain_record
 from napari_camelyon.tissue import PatchGrid, PatchRules
 
 __all__ = ["Update", "new_heatmap", "predict_patches", "run", "run_method"]
@@ -91,15 +92,25 @@ class Update:
     problem: str = ""
 
 
-def new_heatmap(slide: Slide, model: Model, patch_grid: PatchGrid) -> Heatmap:
+def new_heatmap(
+    slide: Slide, model: Model, patch_grid: PatchGrid, *, stain: StainTransfer | None = None
+) -> Heatmap:
     """Return the empty heatmap that a run of this model over this grid fills.
+
+    Parameters
+    ----------
+    slide : Slide
+    model : Model
+    patch_grid : PatchGrid
+    stain : StainTransfer, optional
+        What the run's predictor does to patches.
 
     Raises
     ------
     MissingMppError
         The slide does not say how large its pixels are.
     """
-    return empty_heatmap(
+    heatmap = empty_heatmap(
         patch_grid.grid,
         slide.require_mpp(),
         model.spec,
@@ -108,6 +119,8 @@ def new_heatmap(slide: Slide, model: Model, patch_grid: PatchGrid) -> Heatmap:
         slide_fingerprint=slide.fingerprint,
         model_sha256=model.sha256,
     )
+    heatmap.stain = stain_record(stain)
+    return heatmap
 
 
 def run_method(
@@ -174,8 +187,9 @@ def run(
     device : str
         ``auto`` (CUDA, then MPS, then CPU) or a device's name. Not used with a `predictor`.
     predictor : optional
-        From `prepare`, or anything with its ``submit``, ``batch_size`` and ``depth``; it is not
-        closed. Default: torch in float32 on `device`, closed at the end.
+        From `prepare`, or anything with its ``submit``, ``batch_size`` and ``depth``, and with its
+        ``stain`` where it has one; it is not closed. Default: torch in float32 on `device`, closed
+        at the end.
     batch_size : int, optional
         Patches predicted at once. Default: the predictor's.
     read_threads : int, optional
@@ -204,7 +218,9 @@ def run(
         The device is missing or went away, the model fails on a patch (the message says where), or
         returns something else than probabilities.
     """
-    heatmap = heatmap if heatmap is not None else new_heatmap(slide, model, patch_grid)
+    if heatmap is None:
+        stain = None if predictor is None else getattr(predictor, "stain", None)
+        heatmap = new_heatmap(slide, model, patch_grid, stain=stain)
     control = control or RunControl()
     grid = patch_grid.grid
     method = run_method(model, grid, predictor, rules)

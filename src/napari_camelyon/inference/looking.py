@@ -13,7 +13,7 @@ from napari_camelyon.inference.patches import read_block, touched_cells
 from napari_camelyon.models import Model
 from napari_camelyon.slides import Damage, Slide
 from napari_camelyon.specs import ModelSpec
-from napari_camelyon.stain import StainTransfer, transfer
+from napari_camelyon.stain import StainTransfer, stain_record, transfer
 
 __all__ = ["PatchView", "grid_around", "look_closer"]
 
@@ -48,6 +48,8 @@ class PatchView:
         and on damaged parts of the slide.
     from_heatmap : ndarray of bool, shape (3, 3)
         Which of them the heatmap held; the others were computed now.
+    note : str
+        Why values of a heatmap that lies there are not taken, as a sentence; else empty.
     """
 
     grid: Grid
@@ -61,6 +63,7 @@ class PatchView:
     heatmap_value: float | None
     neighbours: NDArray[np.float32]
     from_heatmap: NDArray[np.bool_]
+    note: str = ""
 
     @property
     def tumour(self) -> float:
@@ -130,8 +133,9 @@ def look_closer(
         A slide point ``(x, y)`` on the slide.
     heatmap : Heatmap, optional
         Of this slide and model, complete or being filled: the patch is that of the cell whose
-        centre is nearest, and neighbours that it holds are not computed again. A heatmap of
-        another model or slide is passed over. Default: the patch is centred on the point.
+        centre is nearest, and neighbours that it holds are not computed again. If it was made with
+        another stain, or does not say with which, none of its values is taken. A heatmap of another
+        model or slide is passed over. Default: the patch is centred on the point.
     stride_um : float, optional
         From the patch to its neighbours where there is no heatmap. Default: the model's own.
     stain : StainTransfer, optional
@@ -168,7 +172,8 @@ def look_closer(
     cells = np.array([[row + down, column + right] for down in (-1, 0, 1) for right in (-1, 0, 1)])
     inside = ((cells >= 0) & (cells < grid.shape)).all(axis=1)
     values = np.full(9, np.nan, np.float32)
-    if known is not None:
+    note = "" if known is None else _why_other_stain(known, stain)
+    if known is not None and not note:
         values[inside] = known.values[tuple(cells[inside].T)]
     held = values[4]
     from_heatmap = ~np.isnan(values)
@@ -201,6 +206,7 @@ def look_closer(
         heatmap_value=None if np.isnan(held) else float(held),
         neighbours=values.reshape(3, 3),
         from_heatmap=from_heatmap.reshape(3, 3),
+        note=note,
     )
 
 
@@ -208,6 +214,23 @@ def _is_of(heatmap: Heatmap, slide: Slide, model: Model) -> bool:
     """Whether a heatmap is what this model gives for this slide."""
     of_slide = not heatmap.slide_fingerprint or heatmap.slide_fingerprint == slide.fingerprint
     return of_slide and heatmap.model_sha256 == model.sha256
+
+
+def _why_other_stain(heatmap: Heatmap, stain: StainTransfer | None) -> str:
+    """Say that a heatmap was made with another stain than is chosen; empty: with the same."""
+    theirs, ours = heatmap.stain, stain_record(stain)
+    if theirs is None:
+        how = "does not say with which stain normalisation it was made"
+    elif theirs.get("method") != ours["method"]:
+        method = theirs.get("method")
+        how = "was made without stain normalisation"
+        if method != "none":
+            how = f"was made with another stain normalisation ({str(method).capitalize()})"
+    elif theirs.get("key") != ours.get("key"):
+        how = "was made with the same stain normalisation, fitted otherwise or to another target"
+    else:
+        return ""
+    return f"The heatmap {how}; all values here are computed now."
 
 
 def _plain_predictor(model: Model) -> Predictor:

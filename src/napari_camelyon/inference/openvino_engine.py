@@ -27,6 +27,7 @@ __all__ = [
     "converted",
     "has_bf16",
     "is_converted",
+    "is_installed",
     "network_key",
     "openvino_engine",
     "require_openvino",
@@ -36,9 +37,14 @@ _MOST_STREAMS = 8
 """Batches at once on a large machine; more only lengthen the wait when a run is cancelled."""
 
 
+def is_installed() -> bool:
+    """Tell whether OpenVINO is installed."""
+    return find_spec("openvino") is not None
+
+
 def require_openvino(*, quantising: bool = False) -> None:
     """Raise ModelError where OpenVINO, or NNCF to quantise with, is not installed."""
-    if find_spec("openvino") is None or (quantising and find_spec("nncf") is None):
+    if not is_installed() or (quantising and find_spec("nncf") is None):
         raise ModelError(
             "The engine 'openvino' is not installed. Install it with: "
             "pip install 'napari-camelyon[fast-cpu]'."

@@ -143,6 +143,8 @@ class SamplingPredictor:
         returns a `Pending`.
     close : callable
         Frees what it holds.
+    stain : StainTransfer or None
+        What is done to patches before the models see them.
     """
 
     model: Model
@@ -152,6 +154,7 @@ class SamplingPredictor:
     sampling_key: str
     submit: Callable[[Patches], Pending]
     close: Callable[[], None]
+    stain: StainTransfer | None = None
 
 
 def sampling_predictor(
@@ -218,7 +221,9 @@ def _augmented(
         return Pending(lambda: combine([one.result().probabilities for one in waiting], model.spec))
 
     key = f"tta v{_VERSION}"
-    return SamplingPredictor(model, path, base.batch_size, base.depth, key, submit, base.close)
+    return SamplingPredictor(
+        model, path, base.batch_size, base.depth, key, submit, base.close, stain
+    )
 
 
 # --- ensembles ---------------------------------------------------------------------------------
@@ -259,7 +264,7 @@ def _ensemble(
     hashes = " ".join(model.sha256[:16] for model in models)
     key = f"ensemble v{_VERSION} {hashes}"
     depth = max(member.depth for member in members)
-    return SamplingPredictor(first, path, members[0].batch_size, depth, key, submit, close)
+    return SamplingPredictor(first, path, members[0].batch_size, depth, key, submit, close, stain)
 
 
 def _order_of_classes(first: Model, other: Model) -> list[int]:
@@ -429,7 +434,7 @@ def _dropping(
         base.close()
 
     key = f"mc_dropout v{_VERSION} {samples}"
-    return SamplingPredictor(model, path, base.batch_size, 2, key, submit, close)
+    return SamplingPredictor(model, path, base.batch_size, 2, key, submit, close, stain)
 
 
 def _can_drop(module: nn.Module) -> bool:

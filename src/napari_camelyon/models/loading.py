@@ -124,11 +124,9 @@ def load_model(
     TumourClassError
         Which class is tumour has to be said.
     """
-    if path_or_name is None:
-        return _bundled()
-    found = find_model(path_or_name)
+    found = None if path_or_name is None else find_model(path_or_name)
     if found is None:
-        return _bundled()
+        return _bundled(spec, tumour_class)
     return open_model(
         found.path,
         spec=spec or found.spec,
@@ -195,9 +193,9 @@ def load_tissue_net(folder: Path) -> Model:
     return open_model(folder)
 
 
-def _bundled() -> Model:
+def _bundled(spec: ModelSpec | None, tumour_class: str | None) -> Model:
     with as_file(files("napari_camelyon.models") / "bundled") as folder:
-        return load_tissue_net(folder)
+        return open_model(folder, spec=spec, tumour_class=tumour_class)
 
 
 def _open_weights(

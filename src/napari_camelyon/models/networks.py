@@ -12,6 +12,9 @@ STRIDE_PX = 8
 MARGIN_PX = 48
 """Input pixels on each side of an output's own 8 that it sees (46), as whole outputs."""
 
+_LEAST_SHARE = 1e-6
+"""Keeps logits finite where all or nothing is tumour."""
+
 
 class TissueNet(nn.Module):
     """A convolutional network that says where in a picture tumour is, and so how much of it.
@@ -54,8 +57,11 @@ class TissueNet(nn.Module):
             Normalised as the model's specification says.
         """
         # In float32 also under autocast: probabilities near 0 and 1 decide here.
-        share = self.dense(pictures).float().sigmoid().mean(dim=(2, 3))
-        return torch.logit(share, eps=1e-6)
+        logits = self.dense(pictures).float()
+        tumour = logits.sigmoid().mean(dim=(2, 3)).clamp_min(_LEAST_SHARE)
+        # Not 1 - tumour, which bf16 makes 0 from 0.998 on; nor torch.logit, which OpenVINO lacks.
+        normal = (-logits).sigmoid().mean(dim=(2, 3)).clamp_min(_LEAST_SHARE)
+        return tumour.log() - normal.log()
 
 
 class _Block(nn.Module):

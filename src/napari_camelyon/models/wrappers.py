@@ -74,5 +74,6 @@ class LogProbabilities(nn.Module):
         # The smallest normal float32: rounding must not make a logarithm of 0.
         shares: Tensor = self.program(pixels).float()
         if self.single:
-            return torch.logit(shares, eps=1e-7)
+            # As torch.logit, which OpenVINO lacks, and finite in bf16, where 1 - 1e-7 is 1.
+            return shares.clamp_min(1e-7).log() - (1 - shares).clamp_min(1e-7).log()
         return torch.log(shares.clamp_min(torch.finfo(torch.float32).tiny))

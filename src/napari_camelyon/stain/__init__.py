@@ -17,6 +17,7 @@ from napari_camelyon.stain.transfer import (
     fit_stain,
     log_steps,
     make_transfer,
+    stain_record,
     transfer,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "log_steps",
     "make_transfer",
     "stain_distance_deg",
+    "stain_record",
     "target_stain",
     "transfer",
 ]

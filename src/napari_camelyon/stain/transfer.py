@@ -32,6 +32,7 @@ __all__ = [
     "fit_stain",
     "log_steps",
     "make_transfer",
+    "stain_record",
     "transfer",
 ]
 
@@ -136,6 +137,14 @@ def make_transfer(
             f"{type(fit).__name__} and {type(target).__name__}."
         )
     return StainTransfer(fit, target)
+
+
+def stain_record(stain: StainTransfer | None) -> dict[str, Any]:
+    """Return what is kept with a result: ``method``, and unless that is ``none``, all figures.
+
+    Results whose ``method`` and ``key`` are the same were made with the same stain.
+    """
+    return {"method": "none"} if stain is None else {"key": stain.key, **stain.describe()}
 
 
 def log_steps(stain: StainTransfer) -> LogSteps:

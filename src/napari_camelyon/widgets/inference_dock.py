@@ -14,7 +14,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QVBoxLayout, QWidget
 from superqt.utils import WorkerBase, create_worker
 
-from napari_camelyon.cohort import Planned, PredictRequest, predict_slide
+from napari_camelyon.cohort import Planned, PredictRequest, predict_slide, run_progress
 from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.errors import CamelyonError, TumourClassError
 from napari_camelyon.files import cache_folder
@@ -280,7 +280,8 @@ class InferenceDock(QWidget):
         planned = self._run.planned
         if planned is not None and node.heatmap is planned.heatmap:
             findings = tuple(asdict(finding) for finding in self._run.findings)
-            node.facts = replace(planned.facts, findings=findings)
+            progress = run_progress(planned, self._run.update)
+            node.facts = replace(planned.facts, findings=findings, progress=progress)
 
     def _on_errored(self, error: Exception) -> None:
         self._look()

@@ -9,7 +9,7 @@ from napari_camelyon.cohort import PredictRequest
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide
 from napari_camelyon.stain import METHODS, StainFit, StainTransfer, make_transfer, target_stain
-from napari_camelyon.tissue import TissueMask, fit_slide_stain, tissue_mask
+from napari_camelyon.tissue import TissueMask, fit_slide_stain, tissue_choice
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import PatchView, Predictor
@@ -74,7 +74,7 @@ class KeptLook:
         known = self._stains.get(key)
         if known is not None and known[0] is question.mask:
             return known[1]
-        fit = fit_slide_stain(question.slide, question.mask or tissue_mask(question.slide), method)
+        fit = fit_slide_stain(question.slide, question.mask or _mask(question.slide), method)
         target = target_stain(model.spec.stain) if isinstance(fit, StainFit) else None
         self._stains[key] = (question.mask, make_transfer(fit, target))
         return self._stains[key][1]
@@ -128,6 +128,11 @@ def answer(question: Question, kept: KeptLook, tell: Callable[[int, str], object
     except Exception as error:  # noqa: BLE001 - told or raised in the window's thread
         return Answer(question, error=error)
     return Answer(question, seen, model)
+
+
+def _mask(slide: Slide) -> TissueMask:
+    """Return the tissue that a run would take: another one gives another fit of the stain."""
+    return tissue_choice(slide).mask
 
 
 def _times(path: Path | str | None) -> tuple[int, ...]:

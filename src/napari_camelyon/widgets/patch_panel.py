@@ -172,4 +172,6 @@ def _detail_lines(seen: "PatchView", spec: ModelSpec) -> list[str]:
     ]
     if seen.heatmap_value is not None:
         lines.append(f"The heatmap holds {seen.heatmap_value:.3f} here")
+    if seen.note:
+        lines.append(seen.note)
     return lines

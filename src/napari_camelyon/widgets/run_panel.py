@@ -139,9 +139,13 @@ def facts_text(planned: "Planned", update: "Update | None") -> str:
         parts.append(f"{update.damaged:,} on damaged parts left out")
     text = " · ".join(parts)
     text = text[:1].upper() + text[1:]
+    lines = [text]
+    compiling = getattr(planned, "compiling", None)
+    if compiling is not None and compiling.is_under_way:
+        lines.append("Compiling this model for later runs in the background")
     if update is not None and update.problem:
-        text = f"{text}\n{update.problem}".strip()
-    return text
+        lines.append(update.problem)
+    return "\n".join(filter(None, lines))
 
 
 def about(seconds: float) -> str:
