@@ -12,7 +12,8 @@ over 50   gaps of more than 50 ms, and how many ticks there were
 drawn     times a second that the heatmap's layer was refreshed; updates are what the engine yielded
 
 "at rest" is the open slide with nothing to do. "drawn alone" draws the canvas as often as a run
-does, without one: what a frame takes here, which without a graphics card is most of it. "start" is
+does, without one: what a frame takes here, which without a graphics card is most of it; "panned
+alone" moves the view as often. What a run adds to them stands in the rows "beside". "start" is
 from Run to the first value on the screen, "run" from there to the last, "end" until the lesions are
 drawn. Each run is done twice, the second time with the model loaded. "fast engine" is an engine of
 this script that fills a heatmap of 2,000 × 4,000 cells with 500 updates a second and computes
@@ -24,6 +25,7 @@ those of the same run without a window.
 
 import argparse
 import gc
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -49,7 +51,7 @@ from napari_camelyon.specs import ModelSpec
 from napari_camelyon.tissue import PatchGrid, reference_spec
 from napari_camelyon.widgets import inference_dock
 from napari_camelyon.widgets.inference_dock import InferenceDock
-from napari_camelyon.widgets.napari_compat import canvas_widget
+from napari_camelyon.widgets.napari_compat import camera, canvas_widget
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.slide_layer import slides_are_sharp
 
@@ -85,9 +87,9 @@ def main() -> None:
         print("| what | longest (p99) | busy (p99) | over 50 of all | drawn a s | updates a s |")
         print("|---|---|---|---|---|---|")
         window.print_row("at rest", window.watch(lambda: settle(options.seconds / 2)))
-        window.print_row(
-            "drawn alone", window.watch(lambda: draw_alone(viewer, options.seconds / 2))
-        )
+        half_s = options.seconds / 2
+        window.print_control("drawn alone", lambda: draw_alone(viewer, half_s))
+        window.print_control("panned alone", lambda: pan(viewer, lambda: settle(half_s)))
         first, rates = [], []
         for model in (None, *options.model):
             if model is not None:
@@ -121,6 +123,11 @@ class Gaps:
     def lasting_s(self) -> float:
         return sum(self.seconds)
 
+    @property
+    def longest(self) -> list[tuple[float, float]]:
+        """By the clock and of the main thread's own work: the longest, the 99th percentile."""
+        return [(max(them), float(np.percentile(them, 99))) for them in (self.seconds, self.busy_s)]
+
 
 class Counted:
     """Runs, and counts what is yielded."""
@@ -143,6 +150,7 @@ class Window:
         self.engine = Counted(predict_slide)
         self.gaps = Gaps()
         self.frames = 0
+        self.controls: dict[str, Gaps] = {}
         self._last = self._last_busy = 0.0
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -190,15 +198,21 @@ class Window:
         (layer,) = (one for one in self.viewer.layers if _kind(one) == "heatmap")
         layer.events.set_data.connect(self._count_drawing)
         self.begin()
-        begun, before = time.perf_counter(), dock._run.update.done
+        before = dock._run.update.done
         run, updates = dock._run, self.engine.updates
-        while dock.is_running and time.perf_counter() - begun < seconds:
-            wait_for_events()
+        self._run_for(seconds)
         gaps = self.end()
         rate = (run.update.done - before) / gaps.lasting_s
         layer.events.set_data.disconnect(self._count_drawing)
         gaps.updates = self.engine.updates - updates
         self.print_row(f"{name}: run", gaps)
+        self.print_difference("drawn alone", gaps)
+
+        self.begin()
+        pan(self.viewer, lambda: self._run_for(seconds / 2))
+        gaps = self.end()
+        self.print_row(f"{name}: run, panned", gaps)
+        self.print_difference("panned alone", gaps)
 
         self.begin()
         dock.cancel()
@@ -206,6 +220,25 @@ class Window:
         settle(0.3)
         self.print_row(f"{name}: end", self.end())
         return first_s, rate
+
+    def _run_for(self, seconds: float) -> None:
+        begun = time.perf_counter()
+        while self.dock.is_running and time.perf_counter() - begun < seconds:
+            wait_for_events()
+
+    def print_control(self, name: str, do: Callable[[], object]) -> None:
+        self.controls[name] = self.watch(do)
+        self.print_row(name, self.controls[name])
+
+    def print_difference(self, control: str, gaps: Gaps) -> None:
+        """Print what a run adds to the same window without one."""
+        more = [
+            f"{1000 * (of_run - of_control):+.0f} ({1000 * (run_99 - control_99):+.0f}) ms"
+            for (of_run, run_99), (of_control, control_99) in zip(
+                gaps.longest, self.controls[control].longest, strict=True
+            )
+        ]
+        print(f"| … beside {control} | {more[0]} | {more[1]} | | | |", flush=True)
 
     def _count_drawing(self, _event: object) -> None:
         self.gaps.drawn += 1
@@ -280,6 +313,24 @@ def draw_alone(viewer: Viewer, seconds: float) -> None:
     timer.start(FRAME_MS)
     settle(seconds)
     timer.stop()
+
+
+def pan(viewer: Viewer, meanwhile: Callable[[], object]) -> None:
+    """Move the view to and fro, as often as the canvas is drawn."""
+    view = camera(viewer)
+    depth, row, column = view.center
+    steps = itertools.count()
+
+    def move() -> None:
+        along = 60 * np.sin(next(steps) / 5) / view.zoom
+        view.center = (depth, row + along / 2, column + along)
+
+    timer = QTimer()
+    timer.timeout.connect(move)
+    timer.start(FRAME_MS)
+    meanwhile()
+    timer.stop()
+    view.center = (depth, row, column)
 
 
 def settle(seconds: float) -> None:

@@ -167,9 +167,11 @@ def test_moving_the_threshold_restages_without_a_new_run(docked, tissue_slide, q
         stage.threshold_slider.setValue(0.9)
     qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN0")
     assert view.nodes["node_1"].heatmap.values is values
-    assert kinds(viewer) == ["slide", "heatmap"]
+    assert kinds(viewer) == ["slide", "heatmap", "lesions", "diameters"]
+    assert [layer.nshapes for layer in viewer.layers[2:]] == [0, 0]
     stage.threshold_slider.setValue(0.5)
     qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN1mi")
+    assert [layer.nshapes for layer in viewer.layers[2:]] == [1, 1]
 
 
 @pytest.mark.fresh_window

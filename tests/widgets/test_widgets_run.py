@@ -1,7 +1,11 @@
 """A run in the window: what is drawn and how often, where it looks, pause, continue, warnings."""
 
 import math
+import os
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +15,11 @@ from qtpy.QtWidgets import QInputDialog
 
 from made_models import write_wsinfer_model
 from napari_camelyon.cohort import KeptModel, PredictRequest
+from napari_camelyon.errors import ModelError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.inference import Finding
+from napari_camelyon.widgets import inference_dock
 from napari_camelyon.widgets.finding_box import FindingBox
 from napari_camelyon.widgets.inference_dock import _LOOK_MS
 from napari_camelyon.widgets.napari_compat import camera
@@ -21,6 +27,7 @@ from napari_camelyon.widgets.node_row import _greatest_of_blocks
 from napari_camelyon.widgets.opening import open_paths
 from napari_camelyon.widgets.pace import Pace
 from napari_camelyon.widgets.patient_view import patient_view
+from napari_camelyon.widgets.polite import politely
 from napari_camelyon.widgets.run_panel import about, duration
 
 pytestmark = pytest.mark.gui
@@ -189,6 +196,70 @@ def test_a_second_run_uses_the_layers_that_are_there(docked, tissue_slide, qtbot
     assert len(outlines.data) >= 1
 
 
+def test_layers_are_there_before_a_run_has_values_and_go_where_nothing_came_of_it(
+    docked, tissue_slide, qtbot, monkeypatch
+):
+    viewer, inference, _ = docked
+    open_paths(viewer, [tissue_slide("node_1")])
+    view = patient_view(viewer)
+    node = view.nodes["node_1"]
+    seen = []
+
+    def fail(*_arguments, **_more):
+        while len(seen) < 3:
+            seen.extend(kind for kind in there() if kind not in seen)
+        raise ModelError("There is no such model.")
+        yield
+
+    def there():
+        return [one.metadata["napari_camelyon"]["kind"] for one in list(viewer.layers)[1:]]
+
+    monkeypatch.setattr(inference_dock, "predict_slide", fail)
+    monkeypatch.setattr(inference_dock, "show_error", lambda _text: None)
+    inference.run_shown()
+    assert node.heatmap is None
+    finish(qtbot, inference)
+    assert sorted(seen) == ["diameters", "heatmap", "lesions"]
+    assert there() == []
+    assert inference.status.text() == "There is no such model."
+
+
+@pytest.mark.parametrize("then", ["wait", "fewer", "close"])
+def test_many_lesions_are_drawn_in_portions(docked, tissue_slide, qtbot, then):
+    viewer, _, _ = docked
+    open_paths(viewer, [tissue_slide("node_1")])
+    view = patient_view(viewer)
+    node = view.nodes["node_1"]
+    values = np.zeros((160, 160), np.float32)
+    for row in range(5, 155, 10):
+        for column in range(5, 155, 10):
+            values[row : row + 3, column : column + 3] = 0.9
+    grid = Grid(160, 160, 0, 0, 100, 100, 100, 100)
+    heatmap = Heatmap(grid, values, (0.5, 0.5), slide_name="node_1")
+    view.begin_heatmap(node, None, heatmap)
+    view.restage(node)
+    assert len(node.lesions) == 225
+    outlines, diameters = viewer.layers[2:]
+    assert 0 < outlines.nshapes < 225, "the first are there at once, the others come later"
+    if then == "fewer":
+        values[:, 20:] = 0
+        view.restage(node)
+    if then == "close":
+        view.remove("node_1")
+        drawn = outlines.nshapes
+        qtbot.waitUntil(lambda: view.all_is_drawn)
+        assert outlines.nshapes <= drawn + 50
+        return
+    qtbot.waitUntil(lambda: view.all_is_drawn)
+    assert outlines.nshapes == len(node.lesions) == (225 if then == "wait" else 30)
+    assert diameters.nshapes == min(100, len(node.lesions))
+    widths = {*outlines.edge_width, *diameters.edge_width}
+    assert len(widths) == 1, "as the zoom has it"
+    for drawn, lesion in zip(outlines.data, node.lesions, strict=True):
+        expected = np.asarray(lesion.outline.exterior.coords)[:, ::-1] - 0.5
+        np.testing.assert_allclose(drawn, expected, atol=0.01)
+
+
 def test_the_class_that_is_tumour_is_asked_for_and_remembered(
     docked, tissue_slide, qtbot, tmp_path, monkeypatch
 ):
@@ -323,3 +394,28 @@ def test_seconds_left_that_are_not_known_are_not_said(long_run):
     update = inference._run.update
     assert "left" not in progress_text(replace(update, seconds_left=math.nan))
     assert "left" in progress_text(replace(update, seconds_left=3.0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there do threads inherit it")
+def test_a_run_and_the_threads_it_begins_step_back_for_the_window():
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work(more):
+        with ThreadPoolExecutor(1) as pool:
+            return niceness(), pool.submit(niceness).result(), sys.getswitchinterval(), more
+
+    before = niceness(), sys.getswitchinterval()
+    own, begun, switch_s, more = politely(work, "more")
+    assert own == begun >= 10
+    assert switch_s < before[1]
+    assert more == "more"
+    assert (niceness(), sys.getswitchinterval()) == before, "the window's thread stays as it was"
+
+    with pytest.raises(ModelError, match="no model"):
+        politely(_raise, ModelError("no model"))
+    assert sys.getswitchinterval() == before[1]
+
+
+def _raise(error):
+    raise error

@@ -27,6 +27,7 @@ from napari_camelyon.widgets.looking_closer import LookingCloser
 from napari_camelyon.widgets.pace import Pace
 from napari_camelyon.widgets.patient_view import NodeView, patient_view
 from napari_camelyon.widgets.pixel_size import ask_for_mpp
+from napari_camelyon.widgets.polite import politely
 from napari_camelyon.widgets.run_form import RunForm
 from napari_camelyon.widgets.run_panel import RunPanel, about, facts_text, progress_text
 from napari_camelyon.widgets.run_worker import SlideRun, carry_out
@@ -173,6 +174,7 @@ class InferenceDock(QWidget):
         # superqt's own: with napari's wrapper around it, an error in the thread makes another
         # one in napari (0.9.2).
         worker = create_worker(
+            politely,
             carry_out,
             run,
             steps,
@@ -189,6 +191,7 @@ class InferenceDock(QWidget):
         self.panel.bar.show_share(0, 1)
         self.panel.say("Loading the model and looking for tissue …", "")
         self._view.node_updated.emit(name)
+        self._view.make_layer_ahead(node)
         worker.start()
         self._looking.start(_FIRST_LOOK_MS)
 
@@ -196,7 +199,10 @@ class InferenceDock(QWidget):
         """Show what the run has come to; draw no more often than this is called."""
         node, run = self._running, self._run
         planned, update = run.planned, run.update
-        if node is None or planned is None:
+        if node is None:
+            return
+        if planned is None:
+            self._view.make_layer_ahead(node)
             return
         if node.heatmap is not planned.heatmap:
             self._view.begin_heatmap(node, planned.patch_grid, planned.heatmap)
@@ -319,6 +325,8 @@ class InferenceDock(QWidget):
     def _on_finished(self, _nothing: None = None) -> None:
         self._looking.stop()
         node, self._running, self._worker = self._running, None, None
+        if node is not None:
+            self._view.take_empty_layers_away(node)
         self.panel.set_busy(False)
         self.form.setEnabled(True)
         if node is not None and node.status == "not run":

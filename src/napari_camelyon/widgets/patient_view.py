@@ -42,10 +42,12 @@ from napari_camelyon.widgets.napari_compat import (
     scale_bar,
     slice_before_drawing,
 )
+from napari_camelyon.widgets.portions import Portions
 from napari_camelyon.widgets.result_layers import (
+    empty_lesion_layers,
     heatmap_layer,
-    lesion_layers,
-    show_other_lesions,
+    lesions_in_portions,
+    nothing_yet,
     show_other_values,
 )
 from napari_camelyon.widgets.run_worker import Staged
@@ -130,6 +132,7 @@ class PatientView:
         self.threshold = 0.5
         self._threshold_is_chosen = False
         self._arranging = False
+        self._filling = Portions()
         slice_before_drawing(viewer)
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         for layer in list(viewer.layers):
@@ -295,6 +298,28 @@ class PatientView:
 
     # -- results --------------------------------------------------------------------------------
 
+    def make_layer_ahead(self, node: NodeView) -> bool:
+        """Put one more of the layers that a run is going to fill into the window, with nothing yet.
+
+        Each new layer keeps the window waiting, some for a tenth of a second: less so one at a
+        time, before there is anything to follow. False when all are there.
+        """
+        mpp = node.slide.mpp
+        there = {_meta(layer)["kind"] for layer in self._layers_of_kinds(node, _OF_A_RUN)}
+        if mpp is None or there.issuperset(_OF_A_RUN):
+            return False
+        heatmap = nothing_yet(node.slide.name, mpp)
+        for layer in (heatmap_layer(heatmap), *empty_lesion_layers(heatmap)):
+            if _meta(layer)["kind"] not in there:
+                self._replace_layers(node, (), [layer])
+                break
+        return True
+
+    def take_empty_layers_away(self, node: NodeView) -> None:
+        """Undo `make_layer_ahead` where nothing came of the run."""
+        if node.heatmap is None:
+            self._replace_layers(node, _OF_A_RUN, [])
+
     def begin_heatmap(self, node: NodeView, patch_grid: PatchGrid, heatmap: Heatmap) -> None:
         """Put a heatmap that is going to be filled in the place of the old results."""
         node.patch_grid, node.heatmap = patch_grid, heatmap
@@ -387,8 +412,6 @@ class PatientView:
         else:
             node.lesions = find_lesions(node.heatmap)
             node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
-        if not node.lesions:
-            self._replace_layers(node, ("lesions", "diameters"), [])
         self._show_lesions(node)
         self.node_updated.emit(node.slide.name)
 
@@ -489,6 +512,11 @@ class PatientView:
         self.nodes[name].tissue = tissue
         self.tissue_changed.emit(name)
 
+    @property
+    def all_is_drawn(self) -> bool:
+        """Whether the lesions of every slide are in their layers; many come in portions."""
+        return self._filling.is_idle
+
     def _layers_of_kinds(self, node: NodeView, kinds: Sequence[str]) -> list[Layer]:
         shown = self.shown == node.slide.name
         layers = _layers_of(self.viewer, node.slide.name) if shown else node.put_away
@@ -499,13 +527,24 @@ class PatientView:
         heatmap = node.heatmap
         if heatmap is None:
             return
-        there = self._layers_of_kinds(node, ("lesions", "diameters"))
-        if len(there) == 2:
-            there.sort(key=lambda layer: _meta(layer)["kind"], reverse=True)
-            show_other_lesions(there, heatmap, node.lesions)
-        else:
-            fresh = lesion_layers(heatmap, node.lesions)
-            self._replace_layers(node, ("lesions", "diameters"), fresh)
+        there = self._layers_of_kinds(node, _OF_LESIONS)
+        if len(there) != len(_OF_LESIONS):
+            if not (node.lesions or there):
+                return
+            there = list(empty_lesion_layers(heatmap))
+            self._replace_layers(node, _OF_LESIONS, there)
+        there.sort(key=lambda layer: _OF_LESIONS.index(_meta(layer)["kind"]))
+        self._filling.begin(node.slide.name, self._portions(node, there))
+
+    def _portions(self, node: NodeView, layers: Sequence[Layer]) -> Iterator[None]:
+        """Draw a node's lesions until their layers go; the window may be closed meanwhile."""
+        for _ in lesions_in_portions(layers, node.lesions):
+            yield
+            viewer = self._viewer()
+            if viewer is None or any(
+                layer not in viewer.layers and layer not in node.put_away for layer in layers
+            ):
+                return
 
     def _replace_layers(self, node: NodeView, kinds: Sequence[str], fresh: Sequence[Layer]) -> None:
         old = self._layers_of_kinds(node, kinds)
@@ -650,6 +689,9 @@ def _raise_annotations(viewer: Viewer) -> None:
     for index, layer in enumerate(ours):
         viewer.layers.move(viewer.layers.index(layer), index)
 
+
+_OF_LESIONS = ("lesions", "diameters")
+_OF_A_RUN = ("heatmap", *_OF_LESIONS)
 
 _ORDER = (
     "slide",

@@ -1,29 +1,36 @@
 """How results look in the viewer: the heatmap, the outlines of lesions, their diameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Shapes
 from napari.utils.colormaps import Colormap, ensure_colormap
 
-from napari_camelyon.geometry import slide_to_layer, world_placement
+from napari_camelyon.geometry import Grid, Mpp, slide_to_layer, world_placement
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging import Lesion
 
 __all__ = [
     "HEATMAP_OPACITY",
+    "MOST_DIAMETERS",
+    "empty_lesion_layers",
     "heat_colour",
     "heatmap_layer",
     "layer_metadata",
-    "lesion_layers",
-    "show_other_lesions",
+    "lesions_in_portions",
+    "nothing_yet",
     "show_other_values",
 ]
 
 HEATMAP_OPACITY = 0.75
+MOST_DIAMETERS = 100
+"""More lengths could not be read beside each other, and what napari (0.9) needs to place them grows
+with the square of their number: 2,000 held the window up for half a second at every zoom."""
+_RINGS_A_PORTION = 50
 _LESION_COLOUR = "#00e5ff"
 _DIAMETER_COLOUR = "#ffffff"
+_FIRST_CELL_UM = 32
 _PALE_TISSUE = (228, 216, 228)
 
 # Low values are clear, so that the tissue beneath stays readable; NaN is not drawn at all.
@@ -70,6 +77,13 @@ def heat_colour(probability: float) -> tuple[int, int, int]:
     return r, g, b
 
 
+def nothing_yet(slide_name: str, mpp: Mpp) -> Heatmap:
+    """Return a heatmap of one cell without a value, for layers that are there before a run is."""
+    width_px, height_px = (max(1, round(_FIRST_CELL_UM / along)) for along in mpp)
+    grid = Grid(1, 1, 0, 0, width_px, height_px, width_px, height_px)
+    return Heatmap(grid, np.full((1, 1), np.nan, np.float32), mpp, slide_name=slide_name)
+
+
 def show_other_values(layer: Image, heatmap: Heatmap) -> None:
     """Let a layer of `heatmap_layer` show another heatmap of the same slide.
 
@@ -82,13 +96,11 @@ def show_other_values(layer: Image, heatmap: Heatmap) -> None:
     layer.metadata = layer_metadata(heatmap.slide_name, "heatmap")
 
 
-def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Shapes]:
-    """Return the layers of lesion outlines and of their greatest diameters, largest first.
+def empty_lesion_layers(heatmap: Heatmap) -> list[Shapes]:
+    """Return the layers of lesion outlines and of their greatest diameters, with nothing in them.
 
     Outlines are closed paths: nothing has to be triangulated, so none can fail to be drawn.
     """
-    if not lesions:
-        return []
     placement = world_placement(heatmap.mpp)
     width = _line_width_px(heatmap)
     outline_layer = Shapes(
@@ -111,41 +123,56 @@ def lesion_layers(heatmap: Heatmap, lesions: Sequence[Lesion]) -> list[Shapes]:
         metadata=layer_metadata(heatmap.slide_name, "diameters"),
         **placement,
     )
-    show_other_lesions([outline_layer, diameter_layer], heatmap, lesions)
     for layer in (outline_layer, diameter_layer):
+        layer.current_edge_width = width
         layer.mode = "pan_zoom"
     return [outline_layer, diameter_layer]
 
 
-def show_other_lesions(
-    layers: Sequence[Shapes], heatmap: Heatmap, lesions: Sequence[Lesion]
-) -> None:
-    """Let the layers of `lesion_layers` show other lesions of the same slide, or none."""
+def lesions_in_portions(layers: Sequence[Shapes], lesions: Sequence[Lesion]) -> Iterator[None]:
+    """Let the layers of `empty_lesion_layers` show lesions, largest first; yields between portions.
+
+    What they show goes first. A portion is small enough for a frame to be drawn in time between
+    two. Only the first `MOST_DIAMETERS` lesions get their diameter.
+
+    Parameters
+    ----------
+    layers : sequence of Shapes
+        Outlines and diameters.
+    lesions : sequence of Lesion
+    """
     outline_layer, diameter_layer = layers
-    width = _line_width_px(heatmap)
     for layer in layers:
-        layer.selected_data = set(range(layer.nshapes))
-        layer.remove_selected()
-    if not lesions:
-        return
-    outline_layer.add_paths(
-        [
-            slide_to_layer(np.vstack([ring, ring[:1]]))
-            for lesion in lesions
-            for ring in _rings(lesion)
-        ],
-        edge_color=_LESION_COLOUR,
-        edge_width=width,
-        face_color="transparent",
-    )
-    diameter_layer.add_lines(
-        [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in lesions],
-        edge_color=_DIAMETER_COLOUR,
-        edge_width=width,
-    )
-    diameter_layer.features = {"diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in lesions]}
-    for layer in layers:
-        layer.selected_data = set()
+        if layer.nshapes:
+            layer.selected_data = set(range(layer.nshapes))
+            layer.remove_selected()
+    rings = [ring for lesion in lesions for ring in _rings(lesion)]
+    for start in range(0, len(rings), _RINGS_A_PORTION):
+        if start:
+            yield
+        outline_layer.add_paths(
+            [
+                slide_to_layer(np.vstack([ring, ring[:1]]))
+                for ring in rings[start : start + _RINGS_A_PORTION]
+            ],
+            edge_color=_LESION_COLOUR,
+            edge_width=outline_layer.current_edge_width,  # as the zoom has it
+            face_color="transparent",
+        )
+        outline_layer.selected_data = set()
+    measured = lesions[:MOST_DIAMETERS]
+    if measured:
+        if len(rings) > _RINGS_A_PORTION:
+            yield
+        diameter_layer.add_lines(
+            [slide_to_layer(np.asarray(lesion.diameter_ends_px)) for lesion in measured],
+            edge_color=_DIAMETER_COLOUR,
+            edge_width=diameter_layer.current_edge_width,
+        )
+        diameter_layer.features = {
+            "diameter": [f"{lesion.diameter_mm:.2f} mm" for lesion in measured]
+        }
+        diameter_layer.selected_data = set()
 
 
 def _rings(lesion: Lesion) -> list[np.ndarray]:
