@@ -55,10 +55,15 @@ def test_the_next_run_takes_what_was_compiled_and_says_so(make_slide, tmp_path, 
     assert rest.complete
     first = read_run(tmp_path / "first" / "it").facts.numeric_path
     assert first["path"] == "torch fp32 on cpu", "a run keeps to its path"
+    keep_run_rate(*slow)
     *_, second = steps_to_folder(path, tmp_path / "second", request)
     assert second.complete
     told = read_run(tmp_path / "second" / "it").facts.numeric_path
     assert (told["engine"], told["path"]) == ("compiled", "compiled fp32 on cpu")
+    keep_run_rate(slow[0], slow[1], 1000.0)
+    *_, _third = steps_to_folder(path, tmp_path / "third", request)
+    told = read_run(tmp_path / "third" / "it").facts.numeric_path
+    assert told["engine"] == "torch", "loading it takes longer than half a second of computing"
     ours, wanted = (read_heatmap(tmp_path / name / "it").values for name in ("second", "first"))
     assert np.nanmax(wanted) > np.nanmin(wanted)
     np.testing.assert_allclose(ours, wanted, atol=1e-3)
