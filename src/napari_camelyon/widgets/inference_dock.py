@@ -201,8 +201,9 @@ class InferenceDock(QWidget):
         planned, update = run.planned, run.update
         if node is None:
             return
-        if planned is None:
+        if self._drawn is None:  # later, what is missing was taken away by a person
             self._view.make_layer_ahead(node)
+        if planned is None:
             return
         if node.heatmap is not planned.heatmap:
             self._view.begin_heatmap(node, planned.patch_grid, planned.heatmap)

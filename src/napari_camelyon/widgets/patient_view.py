@@ -309,7 +309,8 @@ class PatientView:
         if mpp is None or there.issuperset(_OF_A_RUN):
             return False
         heatmap = nothing_yet(node.slide.name, mpp)
-        for layer in (heatmap_layer(heatmap), *empty_lesion_layers(heatmap)):
+        # The heatmap last: napari shows the controls of the newest, and its opacity is of use.
+        for layer in (*empty_lesion_layers(heatmap), heatmap_layer(heatmap)):
             if _meta(layer)["kind"] not in there:
                 self._replace_layers(node, (), [layer])
                 break
@@ -528,11 +529,15 @@ class PatientView:
         if heatmap is None:
             return
         there = self._layers_of_kinds(node, _OF_LESIONS)
-        if len(there) != len(_OF_LESIONS):
-            if not (node.lesions or there):
+        if len(there) < len(_OF_LESIONS):
+            if not node.lesions:
                 return
-            there = list(empty_lesion_layers(heatmap))
-            self._replace_layers(node, _OF_LESIONS, there)
+            kinds = [_meta(layer)["kind"] for layer in there]
+            fresh = [
+                layer for layer in empty_lesion_layers(heatmap) if _meta(layer)["kind"] not in kinds
+            ]
+            self._replace_layers(node, (), fresh)
+            there += fresh
         there.sort(key=lambda layer: _OF_LESIONS.index(_meta(layer)["kind"]))
         self._filling.begin(node.slide.name, self._portions(node, there))
 
