@@ -21,10 +21,12 @@ from napari_camelyon.cohort.dask_batch import run_on_dask
 from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patients import (
+    kept_overrides,
     read_patient,
     stage_nodes,
     stage_source,
     write_patient,
+    write_patients,
 )
 from napari_camelyon.cohort.predicting import (
     Planned,
@@ -42,7 +44,12 @@ from napari_camelyon.cohort.results import (
     read_run,
     write_slide_results,
 )
-from napari_camelyon.cohort.tables import StageTable, read_stage_table, write_submission
+from napari_camelyon.cohort.tables import (
+    StageTable,
+    read_stage_table,
+    write_stage_table,
+    write_submission,
+)
 from napari_camelyon.cohort.to_folder import Outcome, predict_to_folder, steps_to_folder
 
 __all__ = [
@@ -70,6 +77,7 @@ __all__ = [
     "choose_slides",
     "find_result_folders",
     "found_beside",
+    "kept_overrides",
     "patient_of_node",
     "predict_slide",
     "predict_to_folder",
@@ -87,6 +95,8 @@ __all__ = [
     "steps_to_folder",
     "usual_workers",
     "write_patient",
+    "write_patients",
     "write_slide_results",
+    "write_stage_table",
     "write_submission",
 ]
