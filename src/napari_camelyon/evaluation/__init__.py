@@ -25,7 +25,7 @@ from napari_camelyon.evaluation.froc import (
     froc_score,
     judge_slide,
 )
-from napari_camelyon.evaluation.truth import SlideTruth, truth_of_mask
+from napari_camelyon.evaluation.truth import SlideTruth, mask_of_annotations, truth_of_mask
 
 __all__ = [
     "FALSE_POSITIVE_RATES",
@@ -46,6 +46,7 @@ __all__ = [
     "froc",
     "froc_score",
     "judge_slide",
+    "mask_of_annotations",
     "quadratic_kappa",
     "truth_of_mask",
 ]

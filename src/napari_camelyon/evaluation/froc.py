@@ -227,10 +227,11 @@ def _curve(hits: Sequence[SlideHits]) -> Froc:
             "sensitivity."
         )
     false = np.sort(np.concatenate([one.false_positives for one in hits]))
-    best = np.sort(np.concatenate([one.best.astype(np.float64) for one in hits]))
-    thresholds = np.unique(np.concatenate([false, best]))[1:]
+    best = np.sort(np.concatenate([one.best for one in hits]))
+    thresholds = np.unique(np.concatenate([false, best.astype(np.float64)]))[1:]
     rates = (len(false) - np.searchsorted(false, thresholds)) / len(hits)
-    shares = (len(best) - np.searchsorted(best, thresholds)) / tumours
+    # The script keeps hits in single precision, and compares them so.
+    shares = (len(best) - np.searchsorted(best, thresholds.astype(np.float32))) / tumours
     rates, shares = np.append(rates, 0.0), np.append(shares, 0.0)
     at_rates = np.interp(FALSE_POSITIVE_RATES, rates[::-1], shares[::-1])
     return Froc(

@@ -2,13 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label, regionprops
 
+from napari_camelyon.annotations import AnnotationSet
+from napari_camelyon.annotations.meaning import tumour_region
+from napari_camelyon.annotations.raster import edges_of, strip_tiles
 from napari_camelyon.errors import EvaluationError
+from napari_camelyon.geometry import slide_to_level
 
 __all__ = [
     "EVALUATION_LEVEL",
@@ -16,6 +22,7 @@ __all__ = [
     "JOINED_BELOW_UM",
     "RESOLUTION_UM",
     "SlideTruth",
+    "mask_of_annotations",
     "truth_of_mask",
 ]
 
@@ -64,6 +71,37 @@ class SlideTruth:
     def counted(self) -> int:
         """Number of tumours that count: those that are no isolated tumour cells."""
         return self.tumours - len(self.itc)
+
+
+def mask_of_annotations(
+    annotation_set: AnnotationSet,
+    size_px: tuple[int, int],
+    *,
+    level: int = EVALUATION_LEVEL,
+) -> NDArray[np.bool_]:
+    """Return which pixels of a level have their centre in outlined tumour.
+
+    Parameters
+    ----------
+    annotation_set : AnnotationSet
+        Tumour without what is cut out of it, splines as straight lines, as in the official masks.
+    size_px : tuple of int
+        Width and height of the slide at level 0.
+    level : int
+        Its downsample is 2 to the power of it.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, columns)
+        Rounded up to cover the slide.
+    """
+    downsample = 2**level
+    columns, rows = (-(-side // downsample) for side in size_px)
+    region = tumour_region(annotation_set, splines_as_drawn=False)
+    to_level = partial(slide_to_level, downsample_xy=(downsample, downsample))
+    edges = edges_of(shapely.transform(region, to_level))
+    (strip,) = strip_tiles(edges, 0, rows, columns, columns)
+    return np.broadcast_to(np.asarray(strip, dtype=np.bool_), (rows, columns)).copy()
 
 
 def truth_of_mask(

@@ -235,10 +235,8 @@ def _limit_reason(
         return ()
     others = " or ".join(other for other in possible if other != node_class)
     if unseen_mm:
-        return (
-            "Parts thinner than a patch do not show, and the grid is coarse: "
-            f"{others} is possible.",
-        )
+        why = "Parts thinner than a patch do not show, and the grid is coarse"
+        return (f"{why}: {others} is possible.",)
     return (f"The grid is too coarse to be sure of this size: {others} is possible.",)
 
 
