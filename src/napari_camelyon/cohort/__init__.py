@@ -20,6 +20,7 @@ from napari_camelyon.cohort.claims import SlideState, SlideTakenError, read_stat
 from napari_camelyon.cohort.dask_batch import run_on_dask
 from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
+from napari_camelyon.cohort.patient_files import FoundPatients, PatientFiles, find_patients
 from napari_camelyon.cohort.patients import (
     read_patient,
     stage_nodes,
@@ -51,10 +52,12 @@ __all__ = [
     "BatchTask",
     "Beside",
     "ChosenSlides",
+    "FoundPatients",
     "FoundResults",
     "KeptModel",
     "Outcome",
     "Planned",
+    "PatientFiles",
     "PredictRequest",
     "Progress",
     "RunFacts",
@@ -68,6 +71,7 @@ __all__ = [
     "bound_tile_cache",
     "choose_run_path",
     "choose_slides",
+    "find_patients",
     "find_result_folders",
     "found_beside",
     "patient_of_node",
