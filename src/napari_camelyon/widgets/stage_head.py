@@ -1,0 +1,156 @@
+"""The head of the pN panel: the stage, and below it the reasons and how sure it is."""
+
+from collections.abc import Mapping, Sequence
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_camelyon.staging import PatientResult, StageRange, range_at
+from napari_camelyon.widgets.stage_scales import ProbabilityBar
+from napari_camelyon.widgets.style import chip, note, sentence, set_chip, stage_colour
+
+__all__ = ["StageHead", "StageReasons", "probability_words", "stability_words"]
+
+_CHIP_PT = 22
+_SCHEME_TITLES = {"camelyon17": "CAMELYON17", "ajcc8": "AJCC/UICC 8"}
+_WARNING = "#f2a154"
+
+
+class StageHead(QWidget):
+    """The stage in large letters, with one line beside it that says what it is of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chip = chip("pN ?", size_pt=_CHIP_PT)
+        self.chip.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.title = QLabel()
+        self.title.setWordWrap(True)
+        self.title.setStyleSheet("font-size: 11pt; font-weight: 600;")
+        self.line = note()
+        words = QVBoxLayout()
+        words.setSpacing(0)
+        words.addWidget(self.title)
+        words.addWidget(self.line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.chip)
+        layout.addSpacing(8)
+        layout.addLayout(words, 1)
+
+    def show_nothing(self, count: int) -> None:
+        """Show that there is no stage yet for so many nodes."""
+        set_chip(self.chip, "pN ?", size_pt=_CHIP_PT)
+        self.chip.setToolTip("")
+        self.title.setText(_nodes(count) if count else "No patient is open")
+        self.line.setText("no result yet" if count else "")
+        self.line.setVisible(bool(count))
+
+    def show_result(self, result: PatientResult) -> None:
+        """Show a stage, or between which it lies."""
+        if result.is_certain:
+            set_chip(
+                self.chip, result.statement, stage_colour(result.statement), size_pt=_CHIP_PT
+            )
+        elif result.lowest == "pN0":  # "at least pN0" says nothing
+            set_chip(self.chip, "pN ?", size_pt=_CHIP_PT)
+        else:
+            least = result.statement.removeprefix("at least ")
+            set_chip(self.chip, f"≥ {least}", stage_colour(least), size_pt=_CHIP_PT)
+        self.chip.setToolTip(result.describe())
+        count = len(result.nodes)
+        self.title.setText(result.name or _nodes(count))
+        said = [_nodes(count)] if result.name else []
+        said += [f"{result.counts[kind]} {kind}" for kind in _POSITIVE if result.counts[kind]]
+        said.append(f"by {_SCHEME_TITLES[result.scheme]}")
+        self.line.setText(" · ".join(said))
+        self.line.show()
+
+
+class StageReasons(QWidget):
+    """Why the stage is what it is, in a list of sentences; what is odd stands first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: list[QLabel] = []
+        self._said: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._rows = QFormLayout(self)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        self._rows.setHorizontalSpacing(6)
+        self._rows.setVerticalSpacing(3)
+        self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+
+    def text(self) -> str:
+        """Return all sentences."""
+        return " ".join((*self._said[1], *self._said[0]))
+
+    def show_sentences(self, reasons: Sequence[str], problems: Sequence[str] = ()) -> None:
+        """Show other sentences."""
+        said = (tuple(reasons), tuple(problems))
+        if said == self._said:  # several times a second while a slider moves
+            return
+        self._said = said
+        while self._rows.rowCount():
+            self._rows.removeRow(0)
+        self.labels = []
+        marked = [("⚠", one) for one in problems] + [("•", one) for one in reasons]
+        for mark, text in marked:
+            bullet = QLabel(mark)
+            bullet.setAlignment(Qt.AlignmentFlag.AlignTop)
+            label = sentence(text)
+            if mark == "⚠":
+                bullet.setStyleSheet(f"color: {_WARNING};")
+                label.setStyleSheet(f"color: {_WARNING};")
+            self._rows.addRow(bullet, label)
+            self.labels.append(label)
+
+
+class StageCertainty(QWidget):
+    """How probable each stage is, and which ones cannot be ruled out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = note()
+        self.bar = ProbabilityBar()
+        self.set_words = note()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.words)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.set_words)
+        self.show_certainty({}, "")
+
+    def show_certainty(self, probabilities: Mapping[str, float], set_words: str) -> None:
+        """Show other probabilities by stage, and words about the conformal set; empty: nothing."""
+        self.words.setText(probability_words(probabilities))
+        self.bar.show_probabilities(probabilities)
+        self.set_words.setText(set_words)
+        self.bar.setVisible(bool(probabilities))
+        self.words.setVisible(bool(probabilities))
+        self.set_words.setVisible(bool(set_words))
+
+
+def stability_words(ranges: Sequence[StageRange], threshold: float) -> str:
+    """Say over which thresholds the present stage holds: "pN1 from 0.35 to 0.82"."""
+    here = range_at(ranges, threshold)
+    if here is None:
+        return ""
+    if len(ranges) == 1:
+        return f"{here.stage} at every threshold from {here.low:.2f} to {here.high:.2f}"
+    return here.describe()
+
+
+def probability_words(probabilities: Mapping[str, float]) -> str:
+    """Name the stages in the order of their probability: "pN1 87 %, pN2 12 %"."""
+    ordered = sorted(probabilities.items(), key=lambda item: -item[1])
+    told = [f"{stage} {p:.0%}" for stage, p in ordered if p >= 0.01]
+    return f"Probability: {', '.join(told)}" if told else ""
+
+
+_POSITIVE = ("macro", "micro", "itc")
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'s' if count != 1 else ''}"
