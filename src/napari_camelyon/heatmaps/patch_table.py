@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,9 @@ from napari_camelyon.errors import ResultError
 from napari_camelyon.files import atomic_file, check_schema_version
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps.heatmap import Heatmap
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = ["PATCHES_FILE", "PatchTable", "maps_of", "read_patches", "write_patches"]
 
@@ -103,7 +106,11 @@ def write_patches(
             raise ValueError(f"patches.parquet has a column {name!r} already.")
         columns[name] = _on_grid(heatmap, values, name)[chosen]
 
-    table = pyarrow.table(columns).replace_schema_metadata({_OURS: json.dumps(_metadata(heatmap))})
+    table = pyarrow.table(
+        [_to_arrow(column) for column in columns.values()],
+        names=list(columns),
+        metadata={_OURS: json.dumps(_metadata(heatmap))},
+    )
     path = Path(folder) / PATCHES_FILE
     with atomic_file(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")
@@ -139,7 +146,7 @@ def read_patches(path: Path | str) -> PatchTable:
     missing = [name for name in _REQUIRED if name not in table.column_names]
     if missing:
         raise ResultError(f"{path} lacks the columns {', '.join(missing)}. Compute it again.")
-    columns = {name: table.column(name).to_numpy() for name in table.column_names}
+    columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
     return PatchTable(columns=columns, metadata=metadata)
 
 
@@ -167,6 +174,30 @@ def maps_of(table: PatchTable, cells: NDArray[np.int64], grid: Grid) -> dict[str
         maps[name] = np.full(grid.shape, np.nan, dtype=np.float32)
         maps[name][cells[:, 0], cells[:, 1]] = column
     return maps
+
+
+# Arrow's own ways from and to numpy import pandas, where it is, to ask whether an array is one of
+# its series: most of a second, and a run over a slide takes some seconds.
+
+
+def _to_arrow(column: NDArray[Any]) -> "pyarrow.Array":
+    import pyarrow
+
+    if column.dtype.kind not in "iuf":
+        return pyarrow.array(column)
+    values = pyarrow.py_buffer(np.ascontiguousarray(column))
+    kind = pyarrow.from_numpy_dtype(column.dtype)
+    return pyarrow.Array.from_buffers(kind, len(column), [None, values])
+
+
+def _to_numpy(column: "pyarrow.ChunkedArray") -> NDArray[Any]:
+    import pyarrow
+
+    whole = column.combine_chunks()
+    is_number = pyarrow.types.is_integer(whole.type) or pyarrow.types.is_floating(whole.type)
+    if is_number and not whole.null_count and not isinstance(whole, pyarrow.ChunkedArray):
+        return np.asarray(np.from_dlpack(whole))
+    return np.asarray(column.to_numpy())
 
 
 def _on_grid(heatmap: Heatmap, values: ArrayLike, name: str) -> NDArray[Any]:

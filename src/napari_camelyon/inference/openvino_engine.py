@@ -181,7 +181,9 @@ def openvino_engine(
     def start(patches: NDArray[np.uint8]) -> Callable[[], object]:
         return workers.submit(run, patches).result
 
-    return Engine(start, lambda: workers.shutdown(cancel_futures=True), depth=streams)
+    # One more than is computed at once waits its turn, so that a core whose batch is done goes on
+    # while the values are taken care of. What waits is not lost when a run is killed.
+    return Engine(start, lambda: workers.shutdown(cancel_futures=True), depth=streams + 1)
 
 
 def _changed(
