@@ -30,7 +30,6 @@ from napari_camelyon.staging import (
     PatientResult,
     classify_node,
     find_lesions,
-    stage_patient,
 )
 from napari_camelyon.tissue import PatchGrid, TissueChoice
 from napari_camelyon.widgets.annotating import edit_annotations
@@ -42,6 +41,7 @@ from napari_camelyon.widgets.napari_compat import (
     scale_bar,
     slice_before_drawing,
 )
+from napari_camelyon.widgets.patient_choices import PatientChoices, stage_of
 from napari_camelyon.widgets.portions import Portions
 from napari_camelyon.widgets.result_layers import (
     empty_lesion_layers,
@@ -75,6 +75,8 @@ class NodeView:
         Being filled or complete.
     lesions : list of Lesion
     result : NodeResult or None
+    so_far : NodeResult or None
+        What a run that goes on has found by now; its class is a lower bound.
     status : str
         A word or two for people: "not run", "running 40 %", "done", "stopped at 40 %", "failed".
     problem : str
@@ -97,6 +99,12 @@ class NodeView:
     put_away: list[Layer] = field(default_factory=list)
     tissue: TissueChoice | None = None
     facts: RunFacts | None = None
+    so_far: NodeResult | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is at it."""
+        return self.status.startswith(("starting", "running", "paused"))
 
 
 class PatientView:
@@ -113,6 +121,8 @@ class PatientView:
     threshold : float
         Probability from which a patch counts as tumour: the model's own, until a person chooses
         another with `set_threshold`.
+    choices : PatientChoices
+        What a stage depends on besides results; replaced by `choose`.
     """
 
     nodes_changed = Signal()
@@ -131,6 +141,7 @@ class PatientView:
         self.shown: str | None = None
         self.threshold = 0.5
         self._threshold_is_chosen = False
+        self.choices = PatientChoices()
         self._arranging = False
         self._filling = Portions()
         slice_before_drawing(viewer)
@@ -153,19 +164,23 @@ class PatientView:
 
     # -- slides ---------------------------------------------------------------------------------
 
-    def open_slide(self, path: Path | str, *, mpp: float | Mpp | None = None) -> NodeView:
-        """Open a slide, add it to the patient and show it. Raises `SlideError`."""
+    def open_slide(
+        self, path: Path | str, *, mpp: float | Mpp | None = None, show: bool = True
+    ) -> NodeView:
+        """Open a slide, add it to the patient and show it, unless it may wait. Raises `SlideError`."""
         slide = open_slide(path, mpp=mpp)
         known = self.nodes.get(slide.name)
         if known is not None and known.slide.path == slide.path and mpp is None:
             slide.close()
-            self.show(known.slide.name)
+            if show:
+                self.show(known.slide.name)
             return known
         if known is not None:
             self.remove(slide.name)
         node = NodeView(slide, put_away=[slide_layer(slide)])
         self.nodes[slide.name] = node
-        self.show(slide.name)
+        if show:
+            self.show(slide.name)
         self.nodes_changed.emit()
         return node
 
@@ -204,8 +219,19 @@ class PatientView:
             if self.nodes:
                 self.show(next(iter(self.nodes)))
         node.slide.close()
+        if not self.nodes:  # what comes next is another patient
+            self.choices = replace(
+                self.choices, name="", missing=(), kept=(), overrides=(), problems=()
+            )
         self.nodes_changed.emit()
         self.staged.emit()
+
+    def clear(self) -> None:
+        """Take every slide out, so that another patient can be opened; its threshold is its own."""
+        others = [name for name in self.nodes if name != self.shown]
+        for name in (*others, *([self.shown] if self.shown else [])):
+            self.remove(name)
+        self._threshold_is_chosen = False
 
     def add_annotations(
         self,
@@ -325,6 +351,7 @@ class PatientView:
         """Put a heatmap that is going to be filled in the place of the old results."""
         node.patch_grid, node.heatmap = patch_grid, heatmap
         node.lesions, node.result, node.problem, node.facts = [], None, "", None
+        node.so_far = None
         if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
             self.threshold = heatmap.threshold
             self._restage_all()
@@ -362,8 +389,18 @@ class PatientView:
         ResultError
             They are damaged, of another slide, or were computed with another pixel size.
         """
+        self.put_results(name, folder, *read_prediction(folder))
+
+    def put_results(
+        self,
+        name: str,
+        folder: Path | str,
+        heatmap: Heatmap,
+        patch_grid: PatchGrid,
+        staged: Staged | None = None,
+    ) -> None:
+        """Do what `show_results` does with results that were read already, in a thread perhaps."""
         node = self.nodes[name]
-        heatmap, patch_grid = read_prediction(folder)
         slide = node.slide
         if heatmap.slide_fingerprint and heatmap.slide_fingerprint != slide.fingerprint:
             raise ResultError(
@@ -384,7 +421,7 @@ class PatientView:
             node.status = "kept results"
         else:
             node.status = "done" if share == 1 else f"stopped at {share:.0%}"
-        self.restage(node)
+        self.restage(node, staged)
 
     def refresh_heatmap(self, node: NodeView) -> None:
         """Draw what was filled into the heatmap since the last time."""
@@ -427,12 +464,21 @@ class PatientView:
                 self._restage_node(node)
         self.staged.emit()
 
-    def stage(self) -> PatientResult | None:
-        """Stage the patient from the nodes that have a result; None when there is none yet."""
-        results = {name: node.result for name, node in self.nodes.items()}
-        if all(result is None for result in results.values()):
-            return None
-        return stage_patient(results, expected_nodes=None)
+    def choose(self, **changes: Any) -> None:
+        """Change some of the `choices`, and the stage with them."""
+        self.choices = replace(self.choices, **changes)
+        self.staged.emit()
+
+    def results(self, *, so_far: bool = False) -> dict[str, NodeResult | None]:
+        """Return the result of every node with a slide; with `so_far` also of runs that go on."""
+        return {
+            name: node.result or (node.so_far if so_far else None)
+            for name, node in self.nodes.items()
+        }
+
+    def stage(self, *, so_far: bool = False) -> PatientResult | None:
+        """Stage the patient from what is known of the nodes; None while that is nothing."""
+        return stage_of(self.choices, self.results(so_far=so_far))
 
     def go_to(self, name: str) -> None:
         """Show a slide and bring the lesion that decides its class to the middle of the canvas."""
