@@ -136,7 +136,8 @@ class TestMpp:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_stage_of_a_table(command, tmp_path):
+def test_stage_of_a_table(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     table = tmp_path / "table.csv"
     nodes = ["negative", "micro", "macro", "itc"]
     rows = [f"patient_000_node_{index}.tif,{name}" for index, name in enumerate(nodes)]
@@ -145,13 +146,49 @@ def test_stage_of_a_table(command, tmp_path):
     assert result.exit_code == 0
     assert "patient_000: pN1." in result.stdout or "patient_000: at least pN1" in result.stdout
     assert "patient_000_node_4  no result" in result.stdout
+    written = (tmp_path / "table_stages.csv").read_text().splitlines()
+    assert written[:2] == ["patient,stage,statement", "patient_000.zip,pN1,pN1"]
+    assert written[2] == "patient_000_node_0.tif,negative,"
 
 
-def test_stage_agrees_with_the_official_labels(command, shared_data):
+def test_stage_by_ajcc_with_sentinel_nodes_only(command, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("patient,stage\na.tif,macro\nb.tif,itc\n")
+    out = tmp_path / "out.csv"
+    result = command("stage", table, "--scheme", "ajcc8", "--sentinel", "--out", out)
+    assert "table: pN1a(sn)." in result.stdout
+    assert "table.zip,pN1a,pN1a(sn)" in out.read_text()
+
+
+def test_stage_compares_with_what_the_table_itself_says(command, tmp_path):
+    table = tmp_path / "table.csv"
+    nodes = [f"patient_00{p}_node_{n}.tif,macro" for p in (1, 2) for n in range(5)]
+    rows = ["patient_001.zip,pN2", "patient_002.zip,pN1", "patient_003.zip,pN0"]
+    table.write_text("\n".join(["patient,stage", *rows, *nodes]))
+    result = command("stage", table, "--out", tmp_path / "out.csv")
+    assert "The table itself says pN1 for patient_002." in result.stdout
+    assert "1 of 2 patients have the stage that the table itself says." in result.stdout
+    assert "Without nodes in the table, so not staged: patient_003." in result.stdout
+
+
+def test_stage_writes_a_submission_or_says_what_is_missing(command, tmp_path):
+    table = tmp_path / "table.csv"
+    nodes = [f"patient_001_node_{n}.tif,micro" for n in range(5)]
+    table.write_text("\n".join(["patient,stage", *nodes]))
+    wanted = ["--out", tmp_path / "o.csv", "--submission", tmp_path / "s.csv"]
+    assert command("stage", table, *wanted).exit_code == 0
+    assert (tmp_path / "s.csv").read_text().splitlines()[1] == "patient_001.zip,pN1mi"
+    table.write_text("\n".join(["patient,stage", *nodes[:4]]))
+    result = command("stage", table, *wanted)
+    assert result.exit_code == 1
+    assert "patient_001_node_4 has no class" in result.stderr
+
+
+def test_stage_agrees_with_the_official_labels(command, shared_data, tmp_path):
     table = shared_data / "tables" / "camelyon17_stages_patients_000-019.csv"
     lines = table.read_text(encoding="utf-8-sig").splitlines()
     official = dict(line.split(",")[:2] for line in lines if line.split(",")[0].endswith(".zip"))
-    patients = json.loads(command("stage", table, "--json").stdout)
+    patients = json.loads(command("stage", table, "--json", "--out", tmp_path / "o").stdout)
     assert {f"{patient['name']}.zip": patient["stage"] for patient in patients} == official
 
 

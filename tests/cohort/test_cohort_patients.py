@@ -1,18 +1,21 @@
 """Patients from folders and tables; patient.json."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from napari_camelyon.cohort import (
+    kept_overrides,
     patient_of_node,
     read_patient,
     stage_nodes,
     stage_source,
     write_patient,
+    write_patients,
 )
 from napari_camelyon.errors import ResultError, StagingError
-from napari_camelyon.staging import classify_node, stage_patient, write_node
+from napari_camelyon.staging import classify_node, override_node, stage_patient, write_node
 
 
 @pytest.mark.parametrize(
@@ -115,13 +118,15 @@ def test_a_patient_comes_back_as_it_was_written(tmp_path, patient):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda e: e.update(schema_version=2), "newer"),
+        (lambda e: e.update(schema_version=3), "newer"),
         (lambda e: e.pop("stage"), "damaged"),
         (lambda e: e.update(stage="pN7"), "damaged"),
         (lambda e: e.update(possible_stages=["pN1", "x"]), "damaged"),
         (lambda e: e.update(nodes=["macro"]), "damaged"),
         (lambda e: e.update(nodes={"a": "large"}), "damaged"),
         (lambda e: e.update(absent=None), "damaged"),
+        (lambda e: e.update(scheme="ajcc6"), "damaged"),
+        (lambda e: e.update(overrides=[{"node": "a"}]), "damaged"),
     ],
 )
 def test_a_damaged_patient_is_explained(tmp_path, change, message):
@@ -131,3 +136,44 @@ def test_a_damaged_patient_is_explained(tmp_path, change, message):
     path.write_text(json.dumps(entries))
     with pytest.raises(ResultError, match=message):
         read_patient(tmp_path)
+
+
+def test_what_a_person_said_is_kept_and_holds_the_next_time(tmp_path):
+    history = override_node(
+        (), "node 1", "macro", computed="micro", reason="larger next door", initials="AB"
+    )
+    patient = stage_patient(["micro"], name="p", expected_nodes=1, overrides=history)
+    write_patient(patient, tmp_path / "p")
+    assert kept_overrides(tmp_path) == {"p": history}
+    assert kept_overrides(tmp_path / "p") == {"p": history}
+    assert read_patient(tmp_path / "p") == patient
+
+
+def test_overrides_in_a_folder_of_results_are_heeded(tmp_path):
+    for name in ("patient_001_node_0", "patient_001_node_1"):
+        write_node(classify_node([], name=name), tmp_path / name)
+    (computed,) = stage_source(tmp_path)
+    assert computed.lowest == "pN0"
+    history = override_node(
+        (), "patient_001_node_0", "micro", computed="negative", reason="missed", initials="AB"
+    )
+    write_patient(replace(computed, overrides=history), tmp_path)
+    (again,) = stage_source(tmp_path)
+    assert again.lowest == "pN1mi"
+    assert "was set to micro by AB" in again.describe()
+
+
+def test_an_older_patient_file_is_read(tmp_path):
+    path = write_patient(stage_patient(["macro"], name="p"), tmp_path)
+    entries = json.loads(path.read_text())
+    for newer in ("scheme", "sentinel", "overrides"):
+        del entries[newer]
+    path.write_text(json.dumps({**entries, "schema_version": 1}))
+    assert read_patient(path) == stage_patient(["macro"], name="p")
+
+
+def test_several_patients_get_a_file_each(tmp_path):
+    patients = [stage_patient(["macro"], name=name) for name in ("p", "q")]
+    assert write_patients(patients, tmp_path) == [
+        tmp_path / name / "patient.json" for name in ("p", "q")
+    ]

@@ -13,7 +13,8 @@ from napari_camelyon.cli.compare import compare
 from napari_camelyon.cli.models import models
 from napari_camelyon.cli.options import mpp_option, plausible_pair
 from napari_camelyon.cli.predicting import predict
-from napari_camelyon.cli.text import DISCLAIMER, aligned, alignment_lines, pixel_size, slide_lines
+from napari_camelyon.cli.staging import stage
+from napari_camelyon.cli.text import alignment_lines, pixel_size, slide_lines
 from napari_camelyon.errors import CamelyonError
 
 __all__ = ["main"]
@@ -131,38 +132,7 @@ main.add_command(models)
 main.add_command(predict)
 
 
-@main.command(short_help="Derive the pN stage of patients.")
-@click.argument("source", type=_PATH, metavar="DIR|CSV")
-@click.option(
-    "--nodes",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="How many nodes a patient has; missing ones bound the stage. "
-    "Default: five where named as in CAMELYON17, else those there are.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def stage(source: Path, nodes: int | None, as_json: bool) -> None:
-    """Derive the pN stage of every patient in a folder of results or in a table.
-
-    DIR is what predict wrote to. CSV has the columns patient,stage with a class (negative, itc,
-    micro, macro) a node, as in CAMELYON17.
-    """
-    from napari_camelyon.cohort import stage_source
-
-    patients = stage_source(source, expected_nodes=nodes)
-    if as_json:
-        click.echo(_json([{**asdict(item), "statement": item.statement} for item in patients]))
-        return
-    for patient in patients:
-        click.echo(f"{patient.name}: {patient.describe()}")
-        rows = [
-            (name, "no result" if node_class is None else node_class)
-            for name, node_class in patient.nodes.items()
-        ]
-        for line in aligned(("node", "class"), rows):
-            click.echo(f"  {line}")
-        click.echo()
-    click.echo(DISCLAIMER)
+main.add_command(stage)
 
 
 @main.command(short_help="Show the whole way on generated slides.")

@@ -22,10 +22,12 @@ from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patient_files import FoundPatients, PatientFiles, find_patients
 from napari_camelyon.cohort.patients import (
+    kept_overrides,
     read_patient,
     stage_nodes,
     stage_source,
     write_patient,
+    write_patients,
 )
 from napari_camelyon.cohort.predicting import (
     Planned,
@@ -43,7 +45,12 @@ from napari_camelyon.cohort.results import (
     read_run,
     write_slide_results,
 )
-from napari_camelyon.cohort.tables import StageTable, read_stage_table, write_submission
+from napari_camelyon.cohort.tables import (
+    StageTable,
+    read_stage_table,
+    write_stage_table,
+    write_submission,
+)
 from napari_camelyon.cohort.to_folder import Outcome, predict_to_folder, steps_to_folder
 
 __all__ = [
@@ -74,6 +81,7 @@ __all__ = [
     "find_patients",
     "find_result_folders",
     "found_beside",
+    "kept_overrides",
     "patient_of_node",
     "predict_slide",
     "predict_to_folder",
@@ -91,6 +99,8 @@ __all__ = [
     "steps_to_folder",
     "usual_workers",
     "write_patient",
+    "write_patients",
     "write_slide_results",
+    "write_stage_table",
     "write_submission",
 ]

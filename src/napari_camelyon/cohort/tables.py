@@ -7,7 +7,7 @@ has a third column, ``center``.
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from napari_camelyon.staging import (
     parse_node_class,
 )
 
-__all__ = ["StageTable", "read_stage_table", "write_submission"]
+__all__ = ["StageTable", "read_stage_table", "write_stage_table", "write_submission"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,35 @@ def read_stage_table(path: Path | str) -> StageTable:
     return StageTable(stages=stages, nodes=nodes, centres=centres)
 
 
+def write_stage_table(patients: Iterable[PatientResult], path: Path | str) -> None:
+    """Write the stages of patients and the classes of their nodes, with whatever gaps there are.
+
+    The columns are ``patient,stage`` as in CAMELYON17, and ``statement``: "at least pN1mi" for a
+    stage that a missing node may raise. Nodes without a class have no row.
+
+    Parameters
+    ----------
+    patients : iterable of PatientResult
+        With any names.
+    path : path-like
+        The CSV, replaced as a whole.
+
+    Raises
+    ------
+    FileWriteError
+        The file cannot be written.
+    """
+    rows: list[tuple[str, str, str]] = [("patient", "stage", "statement")]
+    for patient in patients:
+        rows.append((f"{patient.name}.zip", patient.stage, patient.statement))
+        rows += [
+            (f"{name}.tif", node_class, "")
+            for name, node_class in patient.nodes.items()
+            if node_class is not None
+        ]
+    _write_rows(rows, path)
+
+
 def write_submission(patients: Iterable[PatientResult], path: Path | str) -> None:
     """Write a CAMELYON17 submission: for each patient its stage, then its five nodes.
 
@@ -90,8 +119,8 @@ def write_submission(patients: Iterable[PatientResult], path: Path | str) -> Non
     Raises
     ------
     StagingError
-        A patient or node is named otherwise, is there twice, or has no class: the challenge
-        takes no gaps.
+        A patient or node is named otherwise, is there twice, has no class, or was staged by
+        another rule: the challenge takes no gaps, and its own stages only.
     FileWriteError
         The file cannot be written.
     """
@@ -101,6 +130,11 @@ def write_submission(patients: Iterable[PatientResult], path: Path | str) -> Non
         if not is_camelyon17_patient(patient.name):
             raise StagingError(
                 f"A submission holds patients named patient_PPP, not {patient.name!r}."
+            )
+        if patient.scheme != "camelyon17":
+            raise StagingError(
+                f"{patient.name} was staged by {patient.scheme}; a submission holds the stages of "
+                "CAMELYON17. Stage it by that rule."
             )
         if patient.name in seen:
             raise StagingError(f"{patient.name} is there twice; a submission has each once.")
@@ -116,6 +150,10 @@ def write_submission(patients: Iterable[PatientResult], path: Path | str) -> Non
             if node_class is None:
                 raise StagingError(f"{node} has no class; a submission needs all five nodes.")
             rows.append((f"{node}.tif", node_class))
+    _write_rows(rows, path)
+
+
+def _write_rows(rows: Iterable[Sequence[str]], path: Path | str) -> None:
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
