@@ -8,7 +8,7 @@ from functools import partial
 from qtpy.QtCore import QObject, Signal
 
 from napari_camelyon.heatmaps import Heatmap
-from napari_camelyon.staging import NodeResult, classify_node, find_lesions
+from napari_camelyon.staging import NodeResult, StageRange, classify_node, find_lesions
 from napari_camelyon.widgets.background import Latest, in_thread
 from napari_camelyon.widgets.patient_view import NodeView, PatientView
 from napari_camelyon.widgets.polite import politely
@@ -23,6 +23,8 @@ _SO_FAR_EVERY_S = 2.0
 class LiveStaging(QObject):
     """Keeps what the window shows of a patient in step with the sliders and with runs."""
 
+    changed = Signal()
+    """`ranges` are other ones."""
     settled = Signal()
     """Every node is staged by what is chosen now."""
 
@@ -32,12 +34,17 @@ class LiveStaging(QObject):
         self._whole = Latest(self)
         self._looked_at: dict[int, float] = {}
         self._looking = False
+        self.ranges: tuple[StageRange, ...] = ()
         view.node_updated.connect(self._look_at_run)
 
     @property
     def is_busy(self) -> bool:
         """Whether nodes are being staged anew."""
         return self._whole.is_busy
+
+    def preview(self, threshold: float) -> None:
+        """Show at once what another threshold makes of the nodes; `settle` is to follow."""
+        self._view.threshold = threshold
 
     # -- a slider at rest -----------------------------------------------------------------------
 

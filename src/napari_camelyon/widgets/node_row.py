@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QMenu,
     QSizePolicy,
     QToolButton,
+    QVBoxLayout,
     QWidget,
 )
 from superqt import QElidingLabel
@@ -42,9 +43,10 @@ from napari_camelyon.widgets.style import (
 __all__ = ["NodeRow", "SizeBar", "limit_words"]
 
 _THUMBNAIL_PX = 60
+_LEFT_PX = 76
+_CHIP_PT = 9
 _SAMPLES = 2 * _THUMBNAIL_PX
 _SMALLEST_MM, _LARGEST_MM = 0.02, 20.0
-_BEGUN = ("starting", "running", "paused")
 
 
 class SizeBar(QWidget):
@@ -117,6 +119,7 @@ class NodeRow(QFrame):
     def __init__(self, name: str, node: NodeView | None) -> None:
         super().__init__()
         self.name = name
+        self.has_slide = node is not None
         self._slide_picture = None if node is None else node.slide.thumbnail(_THUMBNAIL_PX * 2)
         self.setObjectName("node")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -132,7 +135,7 @@ class NodeRow(QFrame):
         self.title.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.title.setToolTip(self.name)
-        self.chip = chip("not run")
+        self.chip = chip("not run", size_pt=_CHIP_PT)
         self.undo_button = QToolButton()
         self.undo_button.setText("↶")
         self.undo_button.setAutoRaise(True)
@@ -148,32 +151,30 @@ class NodeRow(QFrame):
         head = QHBoxLayout()
         head.setSpacing(4)
         head.addWidget(self.title, 1)
-        head.addWidget(self.chip)
         head.addWidget(self.undo_button)
         head.addWidget(self.edit_button)
         self.bar = SizeBar()
         self.size_text = QLabel()
-        self.size_text.setMinimumWidth(self.fontMetrics().horizontalAdvance("00.00 ± 0.00 mm"))
-        self.size_text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
-        size = QHBoxLayout()
-        size.setSpacing(8)
-        size.addWidget(self.bar, 1)
-        size.addWidget(self.size_text)
-        self.limits = QLabel()
-        self.limits.setWordWrap(True)
-        self.limits.setStyleSheet("font-size: 9pt;")
+        self.size_text.setWordWrap(True)
         self.status = note()
         self.progress = _Progress()
         grid = QGridLayout(self)
         grid.setContentsMargins(8, 6, 6, 6)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(2)
-        grid.addWidget(self.picture, 0, 0, 4, 1, Qt.AlignmentFlag.AlignTop)
+        left = QVBoxLayout()
+        left.setSpacing(4)
+        left.addWidget(self.picture, 0, Qt.AlignmentFlag.AlignHCenter)
+        left.addWidget(self.chip)
+        left.addStretch(1)
+        grid.addLayout(left, 0, 0, 4, 1)
         grid.addLayout(head, 0, 1)
-        grid.addLayout(size, 1, 1)
-        grid.addWidget(self.limits, 2, 1)
-        grid.addWidget(self.status, 3, 1)
+        grid.addWidget(self.bar, 1, 1)
+        grid.addWidget(self.size_text, 2, 1)
+        grid.addWidget(self.status, 3, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.progress, 4, 0, 1, 2)
+        grid.setColumnMinimumWidth(0, _LEFT_PX)
+        grid.setRowStretch(3, 1)
         grid.setColumnStretch(1, 1)
 
     def show_node(
@@ -181,6 +182,7 @@ class NodeRow(QFrame):
         node: NodeView | None,
         *,
         shown: bool,
+        result: NodeResult | None = None,
         override: Override | None = None,
         certainty: str = "",
     ) -> None:
@@ -189,9 +191,11 @@ class NodeRow(QFrame):
         Parameters
         ----------
         node : NodeView or None
-            None: it is expected, but there is no slide of it.
+            None: there is no slide of it.
         shown : bool
             Whether its slide is in the window.
+        result : NodeResult or None
+            What is known of it: by now, if a run goes on, or from when its slide was there.
         override : Override or None
             What a person says of it.
         certainty : str
@@ -201,7 +205,6 @@ class NodeRow(QFrame):
         self.setCursor(
             Qt.CursorShape.ArrowCursor if node is None else Qt.CursorShape.PointingHandCursor
         )
-        result = None if node is None else node.result or node.so_far
         self._show_class(node, result, override)
         self._show_size(result)
         self._show_status(node, result, certainty)
@@ -237,42 +240,43 @@ class NodeRow(QFrame):
     ) -> None:
         if override is not None and override.node_class is not None:
             colour = CLASS_COLOURS[override.node_class]
-            set_chip(self.chip, f"✎ {CLASS_TITLES[override.node_class]}", colour)
+            self._set_chip(f"✎ {CLASS_TITLES[override.node_class]}", colour)
             self.chip.setToolTip(override.describe())
             return
         self.chip.setToolTip("")
-        if node is None:
-            set_chip(self.chip, "missing")
-        elif result is None:
-            set_chip(self.chip, "…" if node.status.startswith(_BEGUN) else "not run")
+        if result is None:
+            begun = node is not None and node.is_running
+            self._set_chip("missing" if node is None else "…" if begun else "not run")
         else:
             least = "" if result.complete or result.node_class == "macro" else "≥ "
             if least and result.node_class == "negative":  # says nothing
-                set_chip(self.chip, "nothing yet" if node.result is None else "unknown")
+                self._set_chip("…" if node is not None and node.is_running else "unknown")
                 return
-            set_chip(
-                self.chip,
-                f"{least}{CLASS_TITLES[result.node_class]}",
-                CLASS_COLOURS[result.node_class],
+            self._set_chip(
+                f"{least}{CLASS_TITLES[result.node_class]}", CLASS_COLOURS[result.node_class]
             )
+
+    def _set_chip(self, text: str, colour: str | None = None) -> None:
+        set_chip(self.chip, text, colour, size_pt=_CHIP_PT)
 
     def _show_size(self, result: NodeResult | None) -> None:
         diameter = None if result is None else result.diameter_mm
         if result is None or diameter is None:
-            self.size_text.setText("")
             self.bar.show_size(None, 0.0, "#a5acb8")
         else:
-            margin = result.margin_mm or 0.0
-            self.size_text.setText(f"{diameter:.2f} ± {margin:.2f} mm")
-            self.bar.show_size(diameter, margin, CLASS_COLOURS[result.node_class])
-        self.limits.setText("" if result is None else limit_words(result))
-        self.limits.setVisible(bool(self.limits.text()))
+            self.bar.show_size(diameter, result.margin_mm or 0.0, CLASS_COLOURS[result.node_class])
+        self.size_text.setText("" if result is None else _size_words(result))
+        self.size_text.setVisible(bool(self.size_text.text()))
 
     def _show_status(
         self, node: NodeView | None, result: NodeResult | None, certainty: str
     ) -> None:
         if node is None:
-            self.status.setText("No slide and no results of this node; it could be anything.")
+            self.status.setText(
+                "There is neither a slide nor a result of this node: it could be anything."
+                if result is None
+                else "As it was kept; its slide is not here, so it does not follow the threshold."
+            )
             self.progress.hide()
             return
         words = [certainty] if certainty else []
@@ -283,9 +287,8 @@ class NodeRow(QFrame):
         self.status.setText(breakable(node.problem) or " · ".join(words))
         self.status.setVisible(bool(self.status.text()))
         share = node.heatmap.computed_share if node.heatmap is not None else 0.0
-        begun = node.status.startswith(_BEGUN)
-        self.progress.setVisible(begun)
-        if begun:
+        self.progress.setVisible(node.is_running)
+        if node.is_running:
             self.progress.show_share(share or 0.0)
 
     # -- what a person does ---------------------------------------------------------------------
@@ -331,6 +334,13 @@ class _Progress(QWidget):
         painter.end()
 
 
+def _size_words(result: NodeResult) -> str:
+    words = limit_words(result)
+    if result.diameter_mm is None:
+        return words
+    return f"<b>{result.diameter_mm:.2f} ± {result.margin_mm or 0:.2f} mm</b>, {words}"
+
+
 def limit_words(result: NodeResult) -> str:
     """Say how far the size of a node's largest lesion is from the limits of its class."""
     itc, micro = result.beyond_itc_limit_mm, result.beyond_micro_limit_mm
@@ -345,9 +355,8 @@ def limit_words(result: NodeResult) -> str:
     else:
         words = [f"{_mm(-itc)} under {ITC_LIMIT_MM:g} mm"]
     others = [one for one in result.possible_classes if one != result.node_class]
-    if others:
-        words.append(f"could be {' or '.join(CLASS_TITLES[one] for one in others)}")
-    return ", ".join(words)
+    unsure = f"; it could be {' or '.join(CLASS_TITLES[one] for one in others)}" if others else ""
+    return ", ".join(words) + unsure
 
 
 def _mm(length_mm: float) -> str:

@@ -81,7 +81,6 @@ class PatientOpener(QObject):
             overrides=_overrides(files, problems),
             problems=tuple(problems),
         )
-        self._view.nodes_changed.emit()
         for node in opened:
             found = files.results.get(node.slide.name)
             if found is not None:

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 from napari_camelyon.staging import NODE_CLASSES, NodeClass
 from napari_camelyon.widgets.style import note
 
-__all__ = ["OverrideDialog"]
+__all__ = ["OverrideDialog", "kept_initials"]
 
 _INITIALS = "staging/initials"
 _MOST_INITIALS = 8
@@ -33,7 +33,11 @@ class OverrideDialog(QDialog):
     """Asks for class, reason and initials; can be accepted once all three are there."""
 
     def __init__(
-        self, node: str, called: NodeClass | None, parent: QWidget | None = None
+        self,
+        node: str,
+        called: NodeClass | None,
+        held: NodeClass | None = None,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Change the class of a node")
@@ -45,12 +49,12 @@ class OverrideDialog(QDialog):
         self.class_box = QComboBox()
         for node_class in NODE_CLASSES:
             self.class_box.addItem(_CLASS_WORDS[node_class], node_class)
-        self.class_box.setCurrentIndex(NODE_CLASSES.index(called) if called else 0)
+        self.class_box.setCurrentIndex(NODE_CLASSES.index(held or called or "negative"))
         self.reason = QPlainTextEdit()
         self.reason.setPlaceholderText("What you saw, for instance: keratin stain negative")
         self.reason.setTabChangesFocus(True)
         self.reason.setFixedHeight(4 * self.fontMetrics().lineSpacing() + 12)
-        self.initials = QLineEdit(str(_settings().value(_INITIALS, "")))
+        self.initials = QLineEdit(kept_initials())
         self.initials.setMaxLength(_MOST_INITIALS)
         self.initials.setPlaceholderText("For instance: AB")
         self.buttons = QDialogButtonBox(
@@ -94,6 +98,11 @@ class OverrideDialog(QDialog):
             word for word, text in (("a reason", reason), ("your initials", initials)) if not text
         ]
         self.ok_button.setToolTip(f"Give {' and '.join(missing)} first." if missing else "")
+
+
+def kept_initials() -> str:
+    """Return the initials that were given last; empty before the first time."""
+    return str(_settings().value(_INITIALS, "") or "")
 
 
 def _settings() -> QSettings:

@@ -132,6 +132,7 @@ class PatientView:
     shown_changed = Signal()
     tissue_changed = Signal(str)
     """The named node's `tissue` is another one."""
+    choices_changed = Signal()
     staged = Signal()
     """The threshold or a result changed, and with it perhaps the stage."""
 
@@ -467,7 +468,7 @@ class PatientView:
     def choose(self, **changes: Any) -> None:
         """Change some of the `choices`, and the stage with them."""
         self.choices = replace(self.choices, **changes)
-        self.staged.emit()
+        self.choices_changed.emit()
 
     def results(self, *, so_far: bool = False) -> dict[str, NodeResult | None]:
         """Return the result of every node with a slide; with `so_far` also of runs that go on."""
@@ -489,6 +490,11 @@ class PatientView:
             self._show_whole(node)
             return
         self.look_at(lesion.bounds_px)
+
+    def show_whole(self, name: str) -> None:
+        """Show a slide, all of it."""
+        self.show(name)
+        self._show_whole(self.nodes[name])
 
     def look_at(self, bounds_px: tuple[float, float, float, float]) -> None:
         """Bring a part of the shown slide to the middle of the canvas, and fill half of it.

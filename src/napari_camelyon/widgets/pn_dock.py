@@ -82,6 +82,7 @@ class StageDock(QWidget):
         self._view.nodes_changed.connect(self._show_nodes)
         self._view.shown_changed.connect(self._show_all)
         self._view.node_updated.connect(self._show_node)
+        self._view.choices_changed.connect(self._show_nodes)
         self._view.staged.connect(self._show_stage)
         self.live.changed.connect(self._show_stage)
         self._show_nodes()
@@ -162,7 +163,6 @@ class StageDock(QWidget):
             show_error(str(error))
             return
         self._view.choose(overrides=history)
-        self._show_node(name)
 
     def _class_of(self, name: str):
         result = self._results().get(name)

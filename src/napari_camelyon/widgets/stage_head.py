@@ -3,17 +3,25 @@
 from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_camelyon.staging import PatientResult, StageRange, range_at
+from napari_camelyon.staging import NodeClass, PatientResult, StageRange, range_at
 from napari_camelyon.widgets.stage_scales import ProbabilityBar
-from napari_camelyon.widgets.style import chip, note, sentence, set_chip, stage_colour
+from napari_camelyon.widgets.style import (
+    CLASS_TITLES,
+    chip,
+    note,
+    sentence,
+    set_chip,
+    stage_colour,
+)
 
 __all__ = ["StageHead", "StageReasons", "probability_words", "stability_words"]
 
 _CHIP_PT = 22
 _SCHEME_TITLES = {"camelyon17": "CAMELYON17", "ajcc8": "AJCC/UICC 8"}
-_WARNING = "#f2a154"
+_WARNING = "#e08a1e"
+_WITH_TUMOUR: tuple[NodeClass, ...] = ("macro", "micro", "itc")
 
 
 class StageHead(QWidget):
@@ -60,7 +68,7 @@ class StageHead(QWidget):
         count = len(result.nodes)
         self.title.setText(result.name or _nodes(count))
         said = [_nodes(count)] if result.name else []
-        said += [f"{result.counts[kind]} {kind}" for kind in _POSITIVE if result.counts[kind]]
+        said += [f"{result.counts[kind]} {CLASS_TITLES[kind]}" for kind in _WITH_TUMOUR if result.counts[kind]]
         said.append(f"by {_SCHEME_TITLES[result.scheme]}")
         self.line.setText(" · ".join(said))
         self.line.show()
@@ -73,13 +81,9 @@ class StageReasons(QWidget):
         super().__init__()
         self.labels: list[QLabel] = []
         self._said: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-        self._rows = QFormLayout(self)
+        self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
-        self._rows.setHorizontalSpacing(6)
-        self._rows.setVerticalSpacing(3)
-        self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self._rows.setSpacing(4)
 
     def text(self) -> str:
         """Return all sentences."""
@@ -91,19 +95,28 @@ class StageReasons(QWidget):
         if said == self._said:  # several times a second while a slider moves
             return
         self._said = said
-        while self._rows.rowCount():
-            self._rows.removeRow(0)
+        while self._rows.count():
+            line = self._rows.takeAt(0).widget()
+            line.hide()
+            line.deleteLater()
         self.labels = []
-        marked = [("⚠", one) for one in problems] + [("•", one) for one in reasons]
-        for mark, text in marked:
-            bullet = QLabel(mark)
-            bullet.setAlignment(Qt.AlignmentFlag.AlignTop)
-            label = sentence(text)
-            if mark == "⚠":
-                bullet.setStyleSheet(f"color: {_WARNING};")
-                label.setStyleSheet(f"color: {_WARNING};")
-            self._rows.addRow(bullet, label)
-            self.labels.append(label)
+        for mark, text in [("⚠", one) for one in problems] + [("•", one) for one in reasons]:
+            self._rows.addWidget(self._line(mark, text))
+
+    def _line(self, mark: str, text: str) -> QWidget:
+        line = QWidget()
+        bullet = QLabel(mark)
+        bullet.setFixedWidth(2 * self.fontMetrics().horizontalAdvance("•") + 4)
+        if mark == "⚠":
+            bullet.setStyleSheet(f"color: {_WARNING}; font-weight: 600;")
+        label = sentence(text)
+        self.labels.append(label)
+        layout = QHBoxLayout(line)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(bullet, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(label, 1)
+        return line
 
 
 class StageCertainty(QWidget):
@@ -147,9 +160,6 @@ def probability_words(probabilities: Mapping[str, float]) -> str:
     ordered = sorted(probabilities.items(), key=lambda item: -item[1])
     told = [f"{stage} {p:.0%}" for stage, p in ordered if p >= 0.01]
     return f"Probability: {', '.join(told)}" if told else ""
-
-
-_POSITIVE = ("macro", "micro", "itc")
 
 
 def _nodes(count: int) -> str:
