@@ -153,9 +153,7 @@ def _newest_results(
     return kept
 
 
-def _owner(
-    name: str, place: Path, slides: Mapping[str, Mapping[str, Path]]
-) -> str | None:
+def _owner(name: str, place: Path, slides: Mapping[str, Mapping[str, Path]]) -> str | None:
     """Return the patient whose slide of this name lies nearest to a result folder."""
     owners = [patient for patient, members in slides.items() if name in members]
     return max(
@@ -179,7 +177,8 @@ def _patient(
     for node, path in slides.items():
         if node not in results:
             beside = [found for found in found_beside(path).results if found.has_heatmap]
-            results.update({node: found.folder for found in beside[:1]})
+            if beside:
+                results[node] = beside[0].folder
     nodes = {*slides, *results}
     expected = node_names(name) if any(patient_of_node(node) == name for node in nodes) else []
     return PatientFiles(

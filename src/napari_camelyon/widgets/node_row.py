@@ -349,7 +349,10 @@ def limit_words(result: NodeResult) -> str:
     if micro > 0:
         words = [f"{_mm(micro)} over {MICRO_LIMIT_MM:g} mm"]
     elif itc > 0:
-        words = [f"{_mm(itc)} over {ITC_LIMIT_MM:g} mm", f"{_mm(-micro)} under {MICRO_LIMIT_MM:g} mm"]
+        words = [
+            f"{_mm(itc)} over {ITC_LIMIT_MM:g} mm",
+            f"{_mm(-micro)} under {MICRO_LIMIT_MM:g} mm",
+        ]
         if -micro < itc:
             words.reverse()  # the nearer one first
     else:
@@ -363,9 +366,7 @@ def _mm(length_mm: float) -> str:
     return f"{length_mm:.2f} mm" if length_mm >= 0.005 else f"{length_mm * 1000:.1f} µm"
 
 
-def _tool_tip(
-    node: NodeView | None, result: NodeResult | None, override: Override | None
-) -> str:
+def _tool_tip(node: NodeView | None, result: NodeResult | None, override: Override | None) -> str:
     if node is None:
         return "Add the slide of this node, or say its class with the pencil."
     lines = [] if override is None else [override.describe()]

@@ -1,6 +1,6 @@
 """Opening a patient: all slides at once, and what was kept of them as soon as it is read."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +9,17 @@ from qtpy.QtCore import QObject, Signal
 from napari_camelyon.cohort import PatientFiles, read_patient, read_prediction, read_run
 from napari_camelyon.errors import CamelyonError, ResultError
 from napari_camelyon.heatmaps import Heatmap
-from napari_camelyon.staging import NodeResult, Override, classify_node, find_lesions, read_node
+from napari_camelyon.staging import (
+    LesionRules,
+    NodeResult,
+    Override,
+    classify_node,
+    find_lesions,
+    read_node,
+)
 from napari_camelyon.tissue import PatchGrid
 from napari_camelyon.widgets.background import in_thread
+from napari_camelyon.widgets.patient_choices import rules_with_threshold
 from napari_camelyon.widgets.patient_view import NodeView, PatientView
 from napari_camelyon.widgets.polite import politely
 from napari_camelyon.widgets.run_worker import Staged
@@ -92,7 +100,7 @@ class PatientOpener(QObject):
         node.status = "reading what was kept"
         self._view.node_updated.emit(node.slide.name)
         self._waited_for += 1
-        in_thread(partial(politely, _read, node, folder), receive=self._on_read)
+        in_thread(partial(politely, _read, node, folder, self._view.rules), receive=self._on_read)
 
     def _on_read(self, read: _Read) -> None:
         self._waited_for -= 1
@@ -114,14 +122,15 @@ class PatientOpener(QObject):
             self.finished.emit()
 
 
-def _read(node: NodeView, folder: Path) -> _Read:
+def _read(node: NodeView, folder: Path, rules: LesionRules) -> _Read:
     try:
         heatmap, patch_grid = read_prediction(folder)
-        lesions = find_lesions(heatmap)
+        rules = rules_with_threshold(rules, heatmap.threshold)
+        lesions = find_lesions(heatmap, **asdict(rules))
     except CamelyonError as error:
         return _Read(node, folder, problem=str(error))
     result = classify_node(lesions, heatmap=heatmap, name=node.slide.name)
-    staged = Staged(heatmap.threshold, lesions, result)
+    staged = Staged(rules, lesions, result)
     return _Read(node, folder, heatmap, patch_grid, staged)
 
 

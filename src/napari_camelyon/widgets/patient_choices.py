@@ -1,9 +1,10 @@
 """What a person has chosen or said of the patient in the window."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_camelyon.staging import (
+    LesionRules,
     NodeResult,
     Override,
     PatientResult,
@@ -12,7 +13,7 @@ from napari_camelyon.staging import (
     stage_patient,
 )
 
-__all__ = ["PatientChoices", "stage_of"]
+__all__ = ["PatientChoices", "rules_with_threshold", "stage_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +70,18 @@ def stage_of(
         scheme=choices.scheme,
         sentinel_only=choices.sentinel_only,
         overrides=choices.overrides,
+    )
+
+
+def rules_with_threshold(rules: LesionRules, own_threshold: float) -> LesionRules:
+    """Return rules that have a threshold: their own, else that of a heatmap.
+
+    A seed threshold that is no higher has no effect and is left out.
+    """
+    threshold = own_threshold if rules.threshold is None else rules.threshold
+    seed = rules.seed_threshold
+    return replace(
+        rules,
+        threshold=threshold,
+        seed_threshold=None if seed is None or seed <= threshold else seed,
     )

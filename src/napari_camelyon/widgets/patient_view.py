@@ -6,7 +6,7 @@ nothing itself but asks the rooms below.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -26,6 +26,7 @@ from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide, keep_mpp, open_slide
 from napari_camelyon.staging import (
     Lesion,
+    LesionRules,
     NodeResult,
     PatientResult,
     classify_node,
@@ -41,7 +42,11 @@ from napari_camelyon.widgets.napari_compat import (
     scale_bar,
     slice_before_drawing,
 )
-from napari_camelyon.widgets.patient_choices import PatientChoices, stage_of
+from napari_camelyon.widgets.patient_choices import (
+    PatientChoices,
+    rules_with_threshold,
+    stage_of,
+)
 from napari_camelyon.widgets.portions import Portions
 from napari_camelyon.widgets.result_layers import (
     empty_lesion_layers,
@@ -118,9 +123,9 @@ class PatientView:
         By slide name, in the order in which they were opened.
     shown : str or None
         Name of the slide that is in the viewer now.
-    threshold : float
-        Probability from which a patch counts as tumour: the model's own, until a person chooses
-        another with `set_threshold`.
+    rules : LesionRules
+        What a person has chosen of what counts as a lesion; its threshold is None, that of the
+        model, until somebody chooses another.
     choices : PatientChoices
         What a stage depends on besides results; replaced by `choose`.
     """
@@ -140,8 +145,8 @@ class PatientView:
         self._viewer = ref(viewer)
         self.nodes: dict[str, NodeView] = {}
         self.shown: str | None = None
-        self.threshold = 0.5
-        self._threshold_is_chosen = False
+        self.rules = LesionRules()
+        self._own_threshold = 0.5
         self.choices = PatientChoices()
         self._arranging = False
         self._filling = Portions()
@@ -151,9 +156,18 @@ class PatientView:
             self._adopt(layer)
 
     @property
-    def chosen_threshold(self) -> float | None:
-        """The threshold that a person has chosen; None: that of the model."""
-        return self.threshold if self._threshold_is_chosen else None
+    def threshold(self) -> float:
+        """Probability from which a patch counts as tumour."""
+        return self.lesion_rules.threshold_of(self._own_threshold)
+
+    @property
+    def lesion_rules(self) -> LesionRules:
+        """The rules that hold now, with a threshold."""
+        return self.rules_for(self._own_threshold)
+
+    def rules_for(self, own_threshold: float) -> LesionRules:
+        """Return the rules for a heatmap whose model has this threshold."""
+        return rules_with_threshold(self.rules, own_threshold)
 
     @property
     def viewer(self) -> Viewer:
@@ -168,7 +182,7 @@ class PatientView:
     def open_slide(
         self, path: Path | str, *, mpp: float | Mpp | None = None, show: bool = True
     ) -> NodeView:
-        """Open a slide, add it to the patient and show it, unless it may wait. Raises `SlideError`."""
+        """Open a slide, add it to the patient and perhaps show it. Raises `SlideError`."""
         slide = open_slide(path, mpp=mpp)
         known = self.nodes.get(slide.name)
         if known is not None and known.slide.path == slide.path and mpp is None:
@@ -232,7 +246,7 @@ class PatientView:
         others = [name for name in self.nodes if name != self.shown]
         for name in (*others, *([self.shown] if self.shown else [])):
             self.remove(name)
-        self._threshold_is_chosen = False
+        self.rules = LesionRules()
 
     def add_annotations(
         self,
@@ -353,8 +367,8 @@ class PatientView:
         node.patch_grid, node.heatmap = patch_grid, heatmap
         node.lesions, node.result, node.problem, node.facts = [], None, "", None
         node.so_far = None
-        if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
-            self.threshold = heatmap.threshold
+        if self.rules.threshold is None and self._own_threshold != heatmap.threshold:
+            self._own_threshold = heatmap.threshold
             self._restage_all()
         there = self._layers_of_kinds(node, ("heatmap",))
         if there:
@@ -445,19 +459,28 @@ class PatientView:
     def _restage_node(self, node: NodeView, staged: Staged | None = None) -> None:
         if node.heatmap is None:
             return
+        rules = self.lesion_rules
         node.heatmap.threshold = self.threshold
-        if staged is not None and staged.threshold == self.threshold:
+        if staged is not None and staged.rules == rules:
             node.lesions, node.result = staged.lesions, staged.result
         else:
-            node.lesions = find_lesions(node.heatmap)
+            node.lesions = find_lesions(node.heatmap, **asdict(rules))
             node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
         self._show_lesions(node)
         self.node_updated.emit(node.slide.name)
 
     def set_threshold(self, threshold: float) -> None:
         """Set the probability from which a patch counts as tumour, and restage every node."""
-        self.threshold, self._threshold_is_chosen = threshold, True
+        self.set_rules(replace(self.rules, threshold=threshold, seed_threshold=None))
+
+    def set_rules(self, rules: LesionRules) -> None:
+        """Set what counts as a lesion, and restage every node."""
+        self.prepare_rules(rules)
         self._restage_all()
+
+    def prepare_rules(self, rules: LesionRules) -> None:
+        """Set what counts as a lesion, for nodes that somebody else is going to `restage`."""
+        self.rules = rules
 
     def _restage_all(self) -> None:
         for node in self.nodes.values():
@@ -541,7 +564,7 @@ class PatientView:
                 slide_path=node.slide.path,
                 planned=None if plan is None else plan.selected,
                 tissue_fraction=None if plan is None else plan.tissue_fraction,
-                parameters={"threshold": self.threshold},
+                parameters=asdict(self.lesion_rules),
                 facts=node.facts,
             )
         patient = self.stage()

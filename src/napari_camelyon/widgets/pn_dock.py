@@ -5,12 +5,11 @@ from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
     QGridLayout,
-    QHBoxLayout,
     QInputDialog,
     QLabel,
     QPushButton,
@@ -18,7 +17,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import signals_blocked
 
 from napari_camelyon.cohort import FoundPatients, find_patients
 from napari_camelyon.errors import CamelyonError
@@ -34,18 +32,15 @@ from napari_camelyon.staging import (
 from napari_camelyon.widgets.background import Latest
 from napari_camelyon.widgets.change_list import ChangeList
 from napari_camelyon.widgets.live_staging import LiveStaging
-from napari_camelyon.widgets.napari_compat import camera
+from napari_camelyon.widgets.napari_compat import camera, main_window
 from napari_camelyon.widgets.node_row import NodeRow
 from napari_camelyon.widgets.opening_patient import PatientOpener
 from napari_camelyon.widgets.override_dialog import OverrideDialog, kept_initials
 from napari_camelyon.widgets.patient_view import patient_view
 from napari_camelyon.widgets.stage_head import StageHead, StageReasons, stability_words
-from napari_camelyon.widgets.stage_scales import StabilityBand
 from napari_camelyon.widgets.staging_form import (
-    HIGHEST_THRESHOLD,
-    LOWEST_THRESHOLD,
+    RuleSliders,
     SchemeBox,
-    threshold_slider,
 )
 from napari_camelyon.widgets.style import disclaimer, note
 
@@ -84,8 +79,17 @@ class StageDock(QWidget):
         self._view.node_updated.connect(self._show_node)
         self._view.choices_changed.connect(self._show_nodes)
         self._view.staged.connect(self._show_stage)
+        self._view.staged.connect(self.live.try_thresholds)
+        self._view.choices_changed.connect(self.live.try_thresholds)
         self.live.changed.connect(self._show_stage)
+        main_window(self._view.viewer).installEventFilter(self)
         self._show_nodes()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Let threads end before the window goes."""
+        if event.type() == QEvent.Type.Close:
+            self.live.stop()
+        return super().eventFilter(watched, event)
 
     # -- what a person does ---------------------------------------------------------------------
 
@@ -141,9 +145,7 @@ class StageDock(QWidget):
             initials, chosen = QInputDialog.getText(self, "Take back", "Your initials:")
             if not chosen:
                 return
-        self._say(
-            undo_override, name, computed=self._class_of(name), initials=initials
-        )
+        self._say(undo_override, name, computed=self._class_of(name), initials=initials)
 
     def _on_override(self, dialog: OverrideDialog, name: str) -> None:
         node_class, reason, initials = dialog.chosen
@@ -214,14 +216,12 @@ class StageDock(QWidget):
         if folder:
             self.save(folder)
 
-    def _on_threshold(self, threshold: float) -> None:
-        self.live.preview(threshold)
+    def _on_rules(self) -> None:
         self._settle_soon.start()
+        self.live.preview(self.sliders.rules(self._view.rules))
 
     def _on_scheme(self) -> None:
-        self._view.choose(
-            scheme=self.scheme.scheme, sentinel_only=self.scheme.sentinel_only
-        )
+        self._view.choose(scheme=self.scheme.scheme, sentinel_only=self.scheme.sentinel_only)
 
     def _on_change(self, change: Change) -> None:
         if change.kind == "threshold" and change.value is not None:
@@ -236,11 +236,10 @@ class StageDock(QWidget):
         self.stage_chip, self.stage_title = self.head.chip, self.head.title
         self.reasons = StageReasons()
 
-        self.stability = note()
-        self.band = StabilityBand(LOWEST_THRESHOLD, HIGHEST_THRESHOLD)
-        self.threshold_slider = threshold_slider("Probability from which a patch counts as tumour.")
-        self.threshold_slider.setValue(self._view.threshold)
-        self.threshold_slider.valueChanged.connect(self._on_threshold)
+        self.sliders = RuleSliders()
+        self.threshold_slider = self.sliders.threshold_slider
+        self.sliders.show_rules(self._view.lesion_rules)
+        self.sliders.moved.connect(self._on_rules)
         self.scheme = SchemeBox()
         self.scheme.changed.connect(self._on_scheme)
 
@@ -249,32 +248,7 @@ class StageDock(QWidget):
         self.changes = ChangeList()
         self.changes.wanted.connect(self._on_change)
 
-        inner = QWidget()
-        inside = QVBoxLayout(inner)
-        inside.setContentsMargins(0, 0, 6, 0)
-        inside.setSpacing(6)
-        inside.addWidget(self.reasons)
-        inside.addWidget(_title_label("Threshold"))
-        inside.addWidget(self.stability)
-        inside.addWidget(self.band)
-        inside.addWidget(self.threshold_slider)
-        inside.addLayout(self.node_list)
-        inside.addWidget(self.changes)
-        inside.addWidget(_title_label("Scheme"))
-        inside.addWidget(self.scheme)
-        self.explanation = note(
-            "A node is macro above 2.0 mm, micro above 0.2 mm, else ITC, which never counts as "
-            "positive."
-        )
-        inside.addWidget(self.explanation)
-        inside.addStretch(1)
-        self.node_scroll = QScrollArea()
-        self.node_scroll.setWidgetResizable(True)
-        self.node_scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.node_scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.node_scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.node_scroll.setWidget(inner)
-
+        self.node_scroll = self._scrolled()
         open_button = QPushButton("Open patient …")
         open_button.setToolTip("A folder with slides, with results, or with both")
         open_button.clicked.connect(self._ask_for_patient)
@@ -296,6 +270,32 @@ class StageDock(QWidget):
         layout.addLayout(self.buttons)
         layout.addWidget(disclaimer())
         self.setMinimumWidth(300)
+
+    def _scrolled(self) -> QScrollArea:
+        """Return what may be longer than the dock is high."""
+        inner = QWidget()
+        inside = QVBoxLayout(inner)
+        inside.setContentsMargins(0, 0, 6, 0)
+        inside.setSpacing(6)
+        inside.addWidget(self.reasons)
+        inside.addWidget(self.sliders)
+        inside.addLayout(self.node_list)
+        inside.addWidget(self.changes)
+        inside.addWidget(_title_label("Scheme"))
+        inside.addWidget(self.scheme)
+        self.explanation = note(
+            "A node is macro above 2.0 mm, micro above 0.2 mm, else ITC, which never counts as "
+            "positive."
+        )
+        inside.addWidget(self.explanation)
+        inside.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(inner)
+        return scroll
 
     def _names(self) -> list[str]:
         """Return every node that has a row, in the order of the rows."""
@@ -349,8 +349,7 @@ class StageDock(QWidget):
     def _show_stage(self) -> None:
         view = self._view
         if not self._settle_soon.isActive():  # else a person is moving it
-            with signals_blocked(self.threshold_slider):
-                self.threshold_slider.setValue(view.threshold)
+            self.sliders.show_rules(view.lesion_rules)
         choices = view.choices
         self.scheme.show_choice(choices.scheme, sentinel_only=choices.sentinel_only)
         result = view.stage(so_far=True)
@@ -369,18 +368,18 @@ class StageDock(QWidget):
             what_would_change(
                 result,
                 self._results(),
-                lesions={name: node.lesions for name, node in view.nodes.items()},
+                # While a slider moves they are those of before.
+                lesions=None
+                if self.live.is_busy
+                else {name: node.lesions for name, node in view.nodes.items()},
                 ranges=self.live.ranges,
                 threshold=view.threshold,
             )
         )
 
     def _show_stability(self, result: PatientResult | None) -> None:
-        ranges = self.live.ranges if result is not None else ()
-        self.stability.setText(stability_words(ranges, self._view.threshold))
-        self.stability.setVisible(bool(ranges))
-        self.band.setVisible(bool(ranges))
-        self.band.show_ranges(ranges, self._view.threshold)
+        ranges = () if result is None else self.live.ranges
+        self.sliders.show_stability(ranges, stability_words(ranges, self._view.threshold))
 
 
 def _title_label(text: str) -> QLabel:

@@ -56,9 +56,7 @@ class StageHead(QWidget):
     def show_result(self, result: PatientResult) -> None:
         """Show a stage, or between which it lies."""
         if result.is_certain:
-            set_chip(
-                self.chip, result.statement, stage_colour(result.statement), size_pt=_CHIP_PT
-            )
+            set_chip(self.chip, result.statement, stage_colour(result.statement), size_pt=_CHIP_PT)
         elif result.lowest == "pN0":  # "at least pN0" says nothing
             set_chip(self.chip, "pN ?", size_pt=_CHIP_PT)
         else:
@@ -68,7 +66,11 @@ class StageHead(QWidget):
         count = len(result.nodes)
         self.title.setText(result.name or _nodes(count))
         said = [_nodes(count)] if result.name else []
-        said += [f"{result.counts[kind]} {CLASS_TITLES[kind]}" for kind in _WITH_TUMOUR if result.counts[kind]]
+        said += [
+            f"{result.counts[kind]} {CLASS_TITLES[kind]}"
+            for kind in _WITH_TUMOUR
+            if result.counts[kind]
+        ]
         said.append(f"by {_SCHEME_TITLES[result.scheme]}")
         self.line.setText(" · ".join(said))
         self.line.show()

@@ -12,6 +12,8 @@ from napari_camelyon.widgets.style import stage_colour
 __all__ = ["ProbabilityBar", "StabilityBand"]
 
 _INK = QColor("#16181d")
+_HANDLE_PX = 14
+"""The middle of a slider's handle comes no nearer to its ends than half of this."""
 _LEAST_SHARE = 0.005
 """Stages that are less probable would be narrower than a pixel."""
 
@@ -52,7 +54,7 @@ class _Bar(QWidget):
 class StabilityBand(_Bar):
     """The stages over the thresholds from `low` to `high`, with the present threshold marked.
 
-    Drawn to the same scale as a slider of this range below it, whose handle has `handle_px`.
+    Drawn to the same scale as a slider of this range that has the same width.
     """
 
     height_px = 24
@@ -99,7 +101,7 @@ class StabilityBand(_Bar):
 
     def _x(self, threshold: float) -> float:
         share = (threshold - self.low) / (self.high - self.low)
-        return min(1.0, max(0.0, share)) * self.width()
+        return _HANDLE_PX / 2 + min(1.0, max(0.0, share)) * (self.width() - _HANDLE_PX)
 
 
 class ProbabilityBar(_Bar):

@@ -1,15 +1,32 @@
 """What a person chooses for staging: thresholds, sizes, method and scheme."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QVBoxLayout, QWidget
-from superqt import QLabeledDoubleSlider
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QDoubleSlider
 from superqt.utils import signals_blocked
 
-from napari_camelyon.staging import SCHEMES, Scheme
+from napari_camelyon.staging import SCHEMES, LesionRules, Scheme, StageRange
+from napari_camelyon.widgets.stage_scales import StabilityBand
+from napari_camelyon.widgets.style import note
 
-__all__ = ["HIGHEST_THRESHOLD", "LOWEST_THRESHOLD", "SchemeBox", "threshold_slider"]
+__all__ = ["HIGHEST_THRESHOLD", "LOWEST_THRESHOLD", "RuleSliders", "SchemeBox"]
 
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.05, 0.95
+_LARGEST_LEAST_MM = 0.5
+"""Leaving out larger ones would hide micrometastases of a size that nobody overlooks."""
+_NEARLY = 0.004
+"""Two values of two digits that are nearer are the same."""
 
 _SCHEME_TITLES: dict[Scheme, str] = {
     "camelyon17": "CAMELYON17 (pN0 to pN2)",
@@ -17,15 +34,134 @@ _SCHEME_TITLES: dict[Scheme, str] = {
 }
 
 
-def threshold_slider(tool_tip: str) -> QLabeledDoubleSlider:
-    """Return a slider over the thresholds."""
-    slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-    slider.setRange(LOWEST_THRESHOLD, HIGHEST_THRESHOLD)
-    slider.setDecimals(2)
+class RuleSliders(QWidget):
+    """What counts as a lesion: three sliders, and over the first the stages that it would give."""
+
+    moved = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.band = StabilityBand(LOWEST_THRESHOLD, HIGHEST_THRESHOLD)
+        self.stability = note()
+        self.threshold_slider, self.threshold_box = _slider(
+            LOWEST_THRESHOLD, HIGHEST_THRESHOLD, "Probability from which a patch counts as tumour."
+        )
+        self.seed_slider, self.seed_box = _slider(
+            LOWEST_THRESHOLD,
+            HIGHEST_THRESHOLD,
+            "A deposit counts only if one of its patches reaches this. At the threshold itself "
+            "every deposit counts.",
+        )
+        self.size_slider, self.size_box = _slider(
+            0.0, _LARGEST_LEAST_MM, "Lesions of a smaller greatest diameter are left out."
+        )
+        self.size_box.setSuffix(" mm")
+        self._layout()
+        self.threshold_slider.valueChanged.connect(self._on_threshold)
+        self.seed_slider.valueChanged.connect(self._on_seed)
+        self.size_slider.valueChanged.connect(self._on_moved)
+
+    def _layout(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(6)
+        grid.setVerticalSpacing(3)
+        grid.addWidget(self.stability, 0, 0, 1, 3)
+        grid.addWidget(self.band, 1, 1)
+        rows = (
+            ("Threshold", self.threshold_slider, self.threshold_box),
+            ("Seed", self.seed_slider, self.seed_box),
+            ("Smallest", self.size_slider, self.size_box),
+        )
+        for row, (title, slider, box) in enumerate(rows, start=2):
+            label = QLabel(title)
+            label.setToolTip(slider.toolTip())
+            label.setBuddy(box)
+            grid.addWidget(label, row, 0)
+            grid.addWidget(slider, row, 1)
+            grid.addWidget(box, row, 2)
+        grid.setColumnStretch(1, 1)
+
+    def rules(self, before: LesionRules) -> LesionRules:
+        """Return rules with what the sliders say."""
+        threshold, seed = self.threshold_slider.value(), self.seed_slider.value()
+        return replace(
+            before,
+            threshold=round(threshold, 4),
+            seed_threshold=round(seed, 4) if seed > threshold + _NEARLY else None,
+            min_diameter_mm=round(self.size_slider.value(), 4),
+        )
+
+    def show_rules(self, rules: LesionRules) -> None:
+        """Show rules, which have a threshold, that somebody else has chosen."""
+        threshold = rules.threshold or LOWEST_THRESHOLD
+        for slider, box, value in (
+            (self.threshold_slider, self.threshold_box, threshold),
+            (self.seed_slider, self.seed_box, rules.seed_threshold or threshold),
+            (self.size_slider, self.size_box, rules.min_diameter_mm),
+        ):
+            with signals_blocked(slider), signals_blocked(box):
+                slider.setValue(value)
+                box.setValue(value)
+
+    def show_stability(self, ranges: Sequence[StageRange], words: str) -> None:
+        """Show over which thresholds which stage holds; none: not known yet."""
+        self.stability.setText(words)
+        self.stability.setVisible(bool(words))
+        self.band.setVisible(bool(ranges))
+        self.band.show_ranges(ranges, self.threshold_slider.value())
+
+    def _on_threshold(self, threshold: float) -> None:
+        # A seed threshold is never below the threshold; one that lies on it stays there.
+        followed = abs(self.seed_slider.value() - self._threshold_before()) < _NEARLY
+        if followed or self.seed_slider.value() < threshold:
+            self._set_quietly(self.seed_slider, self.seed_box, threshold)
+        self.band.show_ranges(self.band.ranges, threshold)
+        self._on_moved()
+
+    def _threshold_before(self) -> float:
+        return self.threshold_box.value()
+
+    def _on_seed(self, seed: float) -> None:
+        if seed < self.threshold_slider.value():
+            self._set_quietly(self.seed_slider, self.seed_box, self.threshold_slider.value())
+        self._on_moved()
+
+    def _on_moved(self, _value: float = 0.0) -> None:
+        for slider, box in (
+            (self.threshold_slider, self.threshold_box),
+            (self.seed_slider, self.seed_box),
+            (self.size_slider, self.size_box),
+        ):
+            with signals_blocked(box):
+                box.setValue(slider.value())
+        self.moved.emit()
+
+    @staticmethod
+    def _set_quietly(slider: QDoubleSlider, box: QDoubleSpinBox, value: float) -> None:
+        with signals_blocked(slider), signals_blocked(box):
+            slider.setValue(value)
+            box.setValue(value)
+
+
+def _slider(low: float, high: float, tool_tip: str) -> tuple[QDoubleSlider, QDoubleSpinBox]:
+    """Return a slider, and a box that shows its value and takes another."""
+    slider = QDoubleSlider(Qt.Orientation.Horizontal)
+    slider.setRange(low, high)
     slider.setSingleStep(0.01)
     slider.setPageStep(0.05)
+    slider.setMinimumWidth(80)
     slider.setToolTip(tool_tip)
-    return slider
+    box = QDoubleSpinBox()
+    box.setRange(low, high)
+    box.setDecimals(2)
+    box.setSingleStep(0.01)
+    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+    box.setKeyboardTracking(False)
+    box.setFixedWidth(64)
+    box.setToolTip(tool_tip)
+    box.valueChanged.connect(slider.setValue)
+    return slider, box
 
 
 class SchemeBox(QWidget):

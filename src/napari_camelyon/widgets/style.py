@@ -24,7 +24,7 @@ NOT_A_DEVICE = "Research software, not a medical device."
 _GREEN, _YELLOW, _ORANGE, _RED, _CRIMSON = "#6cc08b", "#e8cf5a", "#f2a154", "#ee7f74", "#e0608a"
 _GREY = "#a5acb8"
 
-_JOINT = re.compile(r"([_\-./\\])")
+_JOINT = re.compile(r"([_\-/\\])")
 _LONGEST_WORD = 24
 """Characters that fit a line of a dock of 300 px."""
 
