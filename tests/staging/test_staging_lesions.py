@@ -1,6 +1,6 @@
 """Lesions: what belongs together, how it is measured, and laws that must hold for any heatmap."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,14 @@ from skimage.measure import find_contours
 from napari_camelyon.errors import StagingError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap
-from napari_camelyon.staging import find_lesions
+from napari_camelyon.staging import (
+    LesionRules,
+    classify_node,
+    find_lesions,
+    restage_node,
+    restage_nodes,
+)
+from napari_camelyon.staging.deposits import label_cells
 from napari_camelyon.staging.measuring import ring_polygons, trace_borders, tumour_scores
 
 NAN = np.float32("nan")
@@ -218,6 +225,10 @@ def test_lesions_come_largest_first_and_are_numbered():
         ({"threshold": 0}, "threshold 0"),
         ({"threshold": 1.0}, "threshold 1.0"),
         ({"threshold": float("nan")}, "threshold nan"),
+        ({"threshold": 0.6, "seed_threshold": 0.5}, "lower than the threshold 0.6"),
+        ({"seed_threshold": 0.4}, "lower than the threshold 0.5"),
+        ({"seed_threshold": 1.5}, "seed threshold 1.5"),
+        ({"min_diameter_mm": -1}, "-1 mm"),
         ({"min_patches": 0}, "at least 1 patch"),
         ({"join_dilation_um": -1}, "-1 µm"),
         ({"join_dilation_um": float("inf")}, "inf µm"),
@@ -226,6 +237,30 @@ def test_lesions_come_largest_first_and_are_numbered():
 def test_impossible_parameters_are_named(entries, message):
     with pytest.raises(StagingError, match=message):
         find_lesions(heatmap(np.ones((3, 3))), **entries)
+
+
+def test_a_deposit_without_a_seed_is_left_out_and_one_with_it_keeps_its_extent():
+    values = np.zeros((9, 20))
+    values[2:6, 2:6] = 0.6
+    values[3, 3] = 0.9
+    values[2:6, 12:16] = 0.6
+    field = heatmap(values, patch=1)
+    both = find_lesions(field, join_dilation_um=0)
+    assert len(both) == 2
+    (seeded,) = find_lesions(field, seed_threshold=0.9, join_dilation_um=0)
+    assert seeded.patches == 16
+    assert seeded.diameter_mm in [lesion.diameter_mm for lesion in both]
+    assert find_lesions(field, seed_threshold=0.95) == []
+
+
+def test_lesions_below_the_least_diameter_are_left_out_after_joining():
+    values = np.zeros((9, 40))
+    values[2:5, 2:5] = values[2:5, 6:9] = 1
+    values[2:5, 30:33] = 1
+    field = heatmap(values, patch=1)
+    large, small = find_lesions(field, join_dilation_um=20)
+    kept = find_lesions(field, min_diameter_mm=small.diameter_mm + 1e-6, join_dilation_um=20)
+    assert kept == [large]
 
 
 # -- laws ------------------------------------------------------------------------------------------
@@ -241,7 +276,10 @@ def test_contours_are_those_of_scikit_image(values, threshold):
     def score(cells):
         return tumour_scores(cells, threshold, is_fraction=False)
 
-    points, deposits, rings = trace_borders(labels, padded, score)
+    cells = np.flatnonzero(labels)
+    points, deposits, rings = trace_borders(
+        labels.ravel(), cells, padded.shape[1], lambda asked: score(padded.ravel()[asked])
+    )
     expected = find_contours(score(padded), 0.0, fully_connected="high")
     ours = [points[rings == ring] for ring in range(rings.max() + 1)]
 
@@ -338,3 +376,64 @@ def test_joining_farther_never_makes_more_lesions_or_a_smaller_largest_one(value
     assert counts == sorted(counts, reverse=True)
     largest = [lesions[0].diameter_mm if lesions else 0 for lesions in found]
     assert largest == sorted(largest)
+
+
+@given(
+    st.integers(1, 12).flatmap(
+        lambda wide: st.tuples(
+            st.just(wide),
+            st.lists(st.lists(st.booleans(), min_size=wide, max_size=wide), min_size=1),
+        )
+    )
+)
+def test_cells_are_labelled_as_scipy_does(drawn):
+    wide, rows = drawn
+    tumour = np.pad(np.array(rows), 1)
+    cells = np.flatnonzero(tumour)
+    if len(cells):
+        labels, _ = ndimage.label(tumour, np.ones((3, 3)))
+        np.testing.assert_array_equal(label_cells(cells, wide + 2) + 1, labels.ravel()[cells])
+
+
+rules = st.builds(
+    LesionRules,
+    threshold=st.none() | st.sampled_from([0.2, 0.5, 0.7]),
+    seed_threshold=st.none() | st.sampled_from([0.75, 0.9]),
+    min_patches=st.sampled_from([1, 2, 4]),
+    min_diameter_mm=st.sampled_from([0.0, 0.05]),
+    join_dilation_um=st.sampled_from([0.0, 37.5]),
+)
+
+
+@given(
+    small_fields | smooth_fields,
+    st.sampled_from([16, 200]),
+    st.sampled_from(["any_tumour", "covered_fraction", "centre"]),
+    rules,
+)
+def test_restaging_says_what_classifying_all_lesions_says(values, patch, meaning, rules):
+    field = heatmap(values, patch=patch, value_meaning=meaning, centre_um=20.0)
+    lesions = find_lesions(field, **asdict(rules))
+    slowly = classify_node(lesions, heatmap=field, name="n")
+    restaged = restage_node(field, rules, name="n")
+    quickly = restaged.result
+    same = {"deciding_lesion": None, "diameter_mm": None}
+    assert replace(quickly, **same) == replace(slowly, **same)
+    assert bool(lesions) == (restaged.diameter_ends_px is not None)
+    if lesions:
+        assert quickly.diameter_mm == pytest.approx(slowly.diameter_mm, rel=1e-12, abs=1e-12)
+        ends = np.array(restaged.diameter_ends_px)
+        equal = [one for one in lesions if one.diameter_mm > quickly.diameter_mm - 1e-9]
+        assert any(np.allclose(ends, one.diameter_ends_px) for one in equal)
+
+
+def test_nodes_restaged_together_are_as_each_alone():
+    fields = {
+        name: heatmap(rectangle(4, size), patch=1)
+        for name, size in zip("abc", (3, 9, 80), strict=True)
+    }
+    together = restage_nodes(fields, LesionRules(threshold=0.6))
+    assert list(together) == ["a", "b", "c"]
+    for name, field in fields.items():
+        assert together[name] == restage_node(field, LesionRules(threshold=0.6), name=name)
+    assert restage_nodes({}) == {}

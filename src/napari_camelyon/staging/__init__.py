@@ -1,7 +1,7 @@
 """From a heatmap to lesions, from lesions to the node's class, from nodes to the patient's pN."""
 
 from napari_camelyon.staging.lesion_file import read_lesions, write_lesions
-from napari_camelyon.staging.lesions import JOIN_DILATION_UM, MIN_PATCHES, Lesion, find_lesions
+from napari_camelyon.staging.lesions import Lesion, find_lesions
 from napari_camelyon.staging.node_file import read_node, write_node
 from napari_camelyon.staging.nodes import (
     ITC_LIMIT_MM,
@@ -32,6 +32,8 @@ from napari_camelyon.staging.patients import (
     stage_patient,
     stages_of,
 )
+from napari_camelyon.staging.restaging import Restaged, restage_node, restage_nodes
+from napari_camelyon.staging.rules import JOIN_DILATION_UM, MIN_PATCHES, LesionRules
 from napari_camelyon.staging.sensitivity import (
     Change,
     StageRange,
@@ -52,10 +54,12 @@ __all__ = [
     "STAGES",
     "Change",
     "Lesion",
+    "LesionRules",
     "NodeClass",
     "NodeResult",
     "Override",
     "PatientResult",
+    "Restaged",
     "Scheme",
     "Stage",
     "StageRange",
@@ -69,6 +73,8 @@ __all__ = [
     "range_at",
     "read_lesions",
     "read_node",
+    "restage_node",
+    "restage_nodes",
     "stage_of_counts",
     "stage_patient",
     "stages_of",

@@ -135,8 +135,9 @@ def tumour_scores(
 
 def trace_borders(
     labels: NDArray[np.int32],
-    values: NDArray[np.float32],
-    score: Callable[[NDArray[np.float32]], NDArray[np.float64]],
+    cells: NDArray[np.intp],
+    columns: int,
+    score_at: Callable[[NDArray[np.intp]], NDArray[np.float64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
     """Trace the contours at score 0, which run between tumour cells and others.
 
@@ -146,12 +147,15 @@ def trace_borders(
 
     Parameters
     ----------
-    labels : ndarray of int32, shape (rows, columns)
+    labels : ndarray of int32, shape (rows * columns,)
         Number of the deposit from 1 in tumour cells, else 0; 0 along the rim.
-    values : ndarray of float32, shape (rows, columns)
-        Heatmap values.
-    score : callable
-        Gives the scores of values, as `tumour_scores` does; asked for cells on the border only.
+    cells : ndarray of int, shape (n,)
+        Flat indices of the tumour cells, rising.
+    columns : int
+        Cells in a row.
+    score_at : callable
+        Gives the scores, as of `tumour_scores`, of cells by flat index; asked for cells on either
+        side of the border only.
 
     Returns
     -------
@@ -162,11 +166,8 @@ def trace_borders(
     rings : ndarray of int, shape (n,)
         Ring of each point, from 0; a deposit has an outer ring, and one for each hole.
     """
-    columns = labels.shape[1]
-    flat_labels, flat_values = labels.ravel(), values.ravel()
-    cells = np.flatnonzero(flat_labels)
     ahead = np.array([1, columns, -1, -columns])  # right, down, left, up: turning clockwise
-    open_sides = flat_labels[cells[:, None] + ahead] == 0
+    open_sides = labels[cells[:, None] + ahead] == 0
     which, side = np.nonzero(open_sides)
     cell = cells[which]
     # Sides are numbered by cell, then direction, which is the order in which they were found.
@@ -174,8 +175,8 @@ def trace_borders(
 
     across, along = ahead[side], ahead[(side + 1) % 4]
     beyond_corner = cell + across + along
-    turns_in = flat_labels[beyond_corner] > 0
-    goes_on = ~turns_in & (flat_labels[cell + along] > 0)
+    turns_in = labels[beyond_corner] > 0
+    goes_on = ~turns_in & (labels[cell + along] > 0)
     following = np.where(
         turns_in,
         beyond_corner * 4 + (side + 3) % 4,
@@ -183,11 +184,11 @@ def trace_borders(
     )
     rings, place = _in_ring_order(np.searchsorted(numbers, following))
 
-    inside, outside = score(flat_values[cell]), score(flat_values[cell + across])
+    inside, outside = score_at(cell), score_at(cell + across)
     steps = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
     points = np.stack(np.divmod(cell, columns), axis=1).astype(np.float64)
     points += steps[side] * (inside / (inside - outside))[:, None]
-    deposits = flat_labels[cell].astype(np.intp) - 1
+    deposits = labels[cell].astype(np.intp) - 1
     order = np.lexsort((place, rings, deposits))
     # Numbered again in the order in which they come now.
     changes = np.diff(rings[order], prepend=rings[order[:1]]) != 0
@@ -195,15 +196,27 @@ def trace_borders(
 
 
 def ring_polygons(
-    points: NDArray[np.float64], deposits: NDArray[np.intp], rings: NDArray[np.intp]
+    points: NDArray[np.float64],
+    deposits: NDArray[np.intp],
+    rings: NDArray[np.intp],
+    *,
+    with_holes: bool = True,
 ) -> NDArray[np.object_]:
-    """Return the polygon of each deposit, with holes, from rings as `trace_borders` gives them."""
-    outlines = shapely.linearrings(points, indices=rings)
+    """Return the polygon of each deposit from rings as `trace_borders` gives them."""
     _, first_point = np.unique(rings, return_index=True)
     deposit_of_ring = deposits[first_point]
-    # The outer ring is the largest.
-    areas = shapely.area(shapely.polygons(outlines))
-    order = np.lexsort((-areas, deposit_of_ring))
+    # The topmost point of a deposit lies on its outer ring.
+    tops = np.minimum.reduceat(points[:, 1], first_point)
+    order = np.lexsort((tops, deposit_of_ring))
+    if not with_holes:
+        is_outer = np.diff(deposit_of_ring[order], prepend=-1) != 0
+        outer = np.zeros(len(order), dtype=np.bool_)
+        outer[order[is_outer]] = True
+        chosen = outer[rings]
+        return np.asarray(
+            shapely.polygons(shapely.linearrings(points[chosen], indices=deposits[chosen]))
+        )
+    outlines = shapely.linearrings(points, indices=rings)
     polygons: NDArray[np.object_] = shapely.polygons(
         outlines[order], indices=deposit_of_ring[order]
     )

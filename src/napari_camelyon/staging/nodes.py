@@ -109,10 +109,46 @@ def classify_node(
     name : str or None
         Of the node; None: the heatmap's slide.
     """
+    largest = max(lesions, key=lambda lesion: (lesion.diameter_mm, -lesion.id), default=None)
+    if largest is None:
+        return node_of_size(None, 0.0, 0, heatmap=heatmap, planned=planned, name=name)
+    return node_of_size(
+        largest.diameter_mm,
+        largest.margin_mm,
+        len(lesions),
+        deciding=largest,
+        heatmap=heatmap,
+        planned=planned,
+        name=name,
+    )
+
+
+def node_of_size(
+    diameter_mm: float | None,
+    margin_mm: float,
+    lesions: int,
+    *,
+    deciding: Lesion | None = None,
+    heatmap: Heatmap | None,
+    planned: NDArray[np.bool_] | None,
+    name: str | None,
+) -> NodeResult:
+    """Return what `classify_node` does, from the largest lesion's size and the number of all.
+
+    Parameters
+    ----------
+    diameter_mm : float or None
+        None where there is no lesion.
+    margin_mm : float
+    lesions : int
+    deciding : Lesion, optional
+    heatmap, planned, name
+        As in `classify_node`.
+    """
     if name is None:
         name = heatmap.slide_name if heatmap else ""
     computed_share = _computed_share(heatmap, planned)
-    if not lesions:
+    if diameter_mm is None:
         return NodeResult(
             name=name,
             node_class="negative",
@@ -124,22 +160,22 @@ def classify_node(
             computed_share=computed_share,
             reasons=("No lesion was found.", *_incomplete(computed_share)),
         )
-    largest = max(lesions, key=lambda lesion: (lesion.diameter_mm, -lesion.id))
-    node_class = node_class_of_size(largest.diameter_mm)
-    least = node_class_of_size(max(0.0, largest.diameter_mm - largest.margin_mm))
-    most = node_class_of_size(largest.diameter_mm + largest.margin_mm)
+    node_class = node_class_of_size(diameter_mm)
+    least = node_class_of_size(max(0.0, diameter_mm - margin_mm))
+    most = node_class_of_size(diameter_mm + margin_mm)
     possible = NODE_CLASSES[NODE_CLASSES.index(least) : NODE_CLASSES.index(most) + 1]
+    number = 1 if deciding is None else deciding.id
     return NodeResult(
         name=name,
         node_class=node_class,
-        diameter_mm=largest.diameter_mm,
-        margin_mm=largest.margin_mm,
-        deciding_lesion=largest,
-        lesions=len(lesions),
+        diameter_mm=diameter_mm,
+        margin_mm=margin_mm,
+        deciding_lesion=deciding,
+        lesions=lesions,
         possible_classes=possible,
         computed_share=computed_share,
         reasons=(
-            _size_reason(largest, node_class),
+            _size_reason(number, diameter_mm, margin_mm, node_class),
             *_limit_reason(node_class, possible),
             *_incomplete(computed_share),
         ),
@@ -180,13 +216,14 @@ def _computed_share(heatmap: Heatmap | None, planned: NDArray[np.bool_] | None) 
     return float(np.count_nonzero(planned & ~np.isnan(heatmap.values)) / count) if count else 1.0
 
 
-def _size_reason(lesion: Lesion, node_class: NodeClass) -> str:
+def _size_reason(number: int, diameter_mm: float, margin_mm: float, node_class: NodeClass) -> str:
     meaning = {
         "macro": f"more than {MICRO_LIMIT_MM} mm: macrometastasis",
         "micro": f"more than {ITC_LIMIT_MM} and at most {MICRO_LIMIT_MM} mm: micrometastasis",
         "itc": f"at most {ITC_LIMIT_MM} mm: isolated tumour cells",
     }[node_class]
-    return f"The largest lesion (number {lesion.id}) measures {_size(lesion)}, {meaning}."
+    size = f"{diameter_mm:.2f} ± {margin_mm:.2f} mm"
+    return f"The largest lesion (number {number}) measures {size}, {meaning}."
 
 
 def _limit_reason(node_class: NodeClass, possible: tuple[NodeClass, ...]) -> tuple[str, ...]:
@@ -200,7 +237,3 @@ def _incomplete(computed_share: float | None) -> tuple[str, ...]:
     if computed_share is None or computed_share >= 1:
         return ()
     return (f"Only {computed_share:.0%} of the planned patches are computed: it may be more.",)
-
-
-def _size(lesion: Lesion) -> str:
-    return f"{lesion.diameter_mm:.2f} ± {lesion.margin_mm:.2f} mm"
