@@ -165,12 +165,13 @@ def test_moving_the_threshold_restages_without_a_new_run(docked, tissue_slide, q
     values[values > 0.5] = 0.7  # between the two thresholds
     with qtbot.waitSignal(stage.live.settled):
         stage.threshold_slider.setValue(0.9)
-    qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN0")
+    assert stage.stage_chip.text() == "pN0"
     assert view.nodes["node_1"].heatmap.values is values
     assert kinds(viewer) == ["slide", "heatmap", "lesions", "diameters"]
     assert [layer.nshapes for layer in viewer.layers[2:]] == [0, 0]
-    stage.threshold_slider.setValue(0.5)
-    qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN1mi")
+    with qtbot.waitSignal(stage.live.settled):
+        stage.threshold_slider.setValue(0.5)
+    assert stage.stage_chip.text() == "pN1mi"
     assert [layer.nshapes for layer in viewer.layers[2:]] == [1, 1]
 
 

@@ -338,7 +338,8 @@ def _size_words(result: NodeResult) -> str:
     words = limit_words(result)
     if result.diameter_mm is None:
         return words
-    return f"<b>{result.diameter_mm:.2f} ± {result.margin_mm or 0:.2f} mm</b>, {words}"
+    size = _whole(f"{result.diameter_mm:.2f} ± {result.margin_mm or 0:.2f} mm")
+    return f"<b>{size}</b>, {words}"
 
 
 def limit_words(result: NodeResult) -> str:
@@ -359,7 +360,12 @@ def limit_words(result: NodeResult) -> str:
         words = [f"{_mm(-itc)} under {ITC_LIMIT_MM:g} mm"]
     others = [one for one in result.possible_classes if one != result.node_class]
     unsure = f"; it could be {' or '.join(CLASS_TITLES[one] for one in others)}" if others else ""
-    return ", ".join(words) + unsure
+    return ", ".join(map(_whole, words)) + unsure
+
+
+def _whole(text: str) -> str:
+    """Keep a number and its unit on one line."""
+    return text.replace(" ", "\u00a0")
 
 
 def _mm(length_mm: float) -> str:

@@ -1,5 +1,6 @@
 """The "pN stage" dock: the patient's stage, why it is that, how sure, and a row for every node."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_camelyon.cohort import FoundPatients, find_patients
+from napari_camelyon.cohort import FoundPatients, PatientFiles, find_patients
 from napari_camelyon.errors import CamelyonError
 from napari_camelyon.staging import (
     Change,
+    NodeClass,
     NodeResult,
+    Override,
     PatientResult,
     override_node,
     overrides_in_force,
@@ -158,7 +161,13 @@ class StageDock(QWidget):
             initials=initials,
         )
 
-    def _say(self, change, name: str, *words: str, **more) -> None:
+    def _say(
+        self,
+        change: Callable[..., tuple[Override, ...]],
+        name: str,
+        *words: str,
+        **more: str | None,
+    ) -> None:
         try:
             history = change(self._view.choices.overrides, name, *words, **more)
         except CamelyonError as error:
@@ -166,7 +175,7 @@ class StageDock(QWidget):
             return
         self._view.choose(overrides=history)
 
-    def _class_of(self, name: str):
+    def _class_of(self, name: str) -> NodeClass | None:
         result = self._results().get(name)
         return None if result is None else result.node_class
 
@@ -281,7 +290,8 @@ class StageDock(QWidget):
         inside.addWidget(self.sliders)
         inside.addLayout(self.node_list)
         inside.addWidget(self.changes)
-        inside.addWidget(_title_label("Scheme"))
+        inside.addWidget(_title_label("Rules"))
+        inside.addWidget(self.sliders.more)
         inside.addWidget(self.scheme)
         self.explanation = note(
             "A node is macro above 2.0 mm, micro above 0.2 mm, else ITC, which never counts as "
@@ -388,7 +398,7 @@ def _title_label(text: str) -> QLabel:
     return label
 
 
-def _title(patient) -> str:
+def _title(patient: PatientFiles) -> str:
     slides, results = len(patient.slides), len(patient.results)
     return (
         f"{patient.name}: {slides} slide{'s' if slides != 1 else ''}, "

@@ -72,7 +72,8 @@ class StageHead(QWidget):
             if result.counts[kind]
         ]
         said.append(f"by {_SCHEME_TITLES[result.scheme]}")
-        self.line.setText(" · ".join(said))
+        # Lines are broken between two things, not within one.
+        self.line.setText(" · ".join(one.replace(" ", "\u00a0") for one in said))
         self.line.show()
 
 
@@ -82,6 +83,7 @@ class StageReasons(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.labels: list[QLabel] = []
+        self._lines: list[QWidget] = []
         self._said: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
@@ -97,13 +99,15 @@ class StageReasons(QWidget):
         if said == self._said:  # several times a second while a slider moves
             return
         self._said = said
-        while self._rows.count():
-            line = self._rows.takeAt(0).widget()
+        for line in self._lines:
+            self._rows.removeWidget(line)
             line.hide()
             line.deleteLater()
-        self.labels = []
+        self.labels, self._lines = [], []
         for mark, text in [("⚠", one) for one in problems] + [("•", one) for one in reasons]:
-            self._rows.addWidget(self._line(mark, text))
+            line = self._line(mark, text)
+            self._rows.addWidget(line)
+            self._lines.append(line)
 
     def _line(self, mark: str, text: str) -> QWidget:
         line = QWidget()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_camelyon.staging import StageRange
@@ -91,11 +91,9 @@ class StabilityBand(_Bar):
         self.draw(painter, 0, self.height() - 7)
         if self.threshold is not None:
             x, foot = self._x(self.threshold), float(self.height())
-            painter.setPen(QPen(self.palette().windowText().color(), 2))
-            painter.drawLine(QPointF(x, 0), QPointF(x, foot - 5))
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(self.palette().windowText().color())
-            corners = [QPointF(x, foot - 7), QPointF(x - 5, foot), QPointF(x + 5, foot)]
+            corners = [QPointF(x, foot - 8), QPointF(x - 5, foot), QPointF(x + 5, foot)]
             painter.drawPolygon(QPolygonF(corners))
         painter.end()
 

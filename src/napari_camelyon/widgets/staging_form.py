@@ -7,7 +7,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QGridLayout,
     QLabel,
     QVBoxLayout,
@@ -35,7 +34,13 @@ _SCHEME_TITLES: dict[Scheme, str] = {
 
 
 class RuleSliders(QWidget):
-    """What counts as a lesion: three sliders, and over the first the stages that it would give."""
+    """The threshold, and over it the stages that others would give.
+
+    Attributes
+    ----------
+    more : QWidget
+        Sliders for the seed threshold and the smallest lesion, to be put elsewhere.
+    """
 
     moved = Signal()
 
@@ -43,48 +48,36 @@ class RuleSliders(QWidget):
         super().__init__()
         self.band = StabilityBand(LOWEST_THRESHOLD, HIGHEST_THRESHOLD)
         self.stability = note()
-        self.threshold_slider, self.threshold_box = _slider(
+        self.threshold_slider = _slider(
             LOWEST_THRESHOLD, HIGHEST_THRESHOLD, "Probability from which a patch counts as tumour."
         )
-        self.seed_slider, self.seed_box = _slider(
+        self.seed_slider = _slider(
             LOWEST_THRESHOLD,
             HIGHEST_THRESHOLD,
             "A deposit counts only if one of its patches reaches this. At the threshold itself "
             "every deposit counts.",
         )
-        self.size_slider, self.size_box = _slider(
+        self.size_slider = _slider(
             0.0, _LARGEST_LEAST_MM, "Lesions of a smaller greatest diameter are left out."
         )
-        self.size_box.setSuffix(" mm")
-        self._layout()
+        self.threshold_text, self.seed_text, self.size_text = QLabel(), QLabel(), QLabel()
+        self._threshold: float = self.threshold_slider.value()
+        grid = _grid(self)
+        grid.addWidget(self.stability, 0, 0, 1, 3)
+        grid.addWidget(self.band, 1, 1)
+        _add_slider(grid, 2, "Threshold", self.threshold_slider, self.threshold_text)
+        self.more = QWidget()
+        grid = _grid(self.more)
+        _add_slider(grid, 0, "Seed", self.seed_slider, self.seed_text)
+        _add_slider(grid, 1, "Smallest", self.size_slider, self.size_text)
         self.threshold_slider.valueChanged.connect(self._on_threshold)
         self.seed_slider.valueChanged.connect(self._on_seed)
         self.size_slider.valueChanged.connect(self._on_moved)
 
-    def _layout(self) -> None:
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(6)
-        grid.setVerticalSpacing(3)
-        grid.addWidget(self.stability, 0, 0, 1, 3)
-        grid.addWidget(self.band, 1, 1)
-        rows = (
-            ("Threshold", self.threshold_slider, self.threshold_box),
-            ("Seed", self.seed_slider, self.seed_box),
-            ("Smallest", self.size_slider, self.size_box),
-        )
-        for row, (title, slider, box) in enumerate(rows, start=2):
-            label = QLabel(title)
-            label.setToolTip(slider.toolTip())
-            label.setBuddy(box)
-            grid.addWidget(label, row, 0)
-            grid.addWidget(slider, row, 1)
-            grid.addWidget(box, row, 2)
-        grid.setColumnStretch(1, 1)
-
     def rules(self, before: LesionRules) -> LesionRules:
         """Return rules with what the sliders say."""
-        threshold, seed = self.threshold_slider.value(), self.seed_slider.value()
+        threshold: float = self.threshold_slider.value()
+        seed: float = self.seed_slider.value()
         return replace(
             before,
             threshold=round(threshold, 4),
@@ -94,15 +87,15 @@ class RuleSliders(QWidget):
 
     def show_rules(self, rules: LesionRules) -> None:
         """Show rules, which have a threshold, that somebody else has chosen."""
-        threshold = rules.threshold or LOWEST_THRESHOLD
-        for slider, box, value in (
-            (self.threshold_slider, self.threshold_box, threshold),
-            (self.seed_slider, self.seed_box, rules.seed_threshold or threshold),
-            (self.size_slider, self.size_box, rules.min_diameter_mm),
+        self._threshold = rules.threshold or LOWEST_THRESHOLD
+        for slider, value in (
+            (self.threshold_slider, self._threshold),
+            (self.seed_slider, rules.seed_threshold or self._threshold),
+            (self.size_slider, rules.min_diameter_mm),
         ):
-            with signals_blocked(slider), signals_blocked(box):
+            with signals_blocked(slider):
                 slider.setValue(value)
-                box.setValue(value)
+        self._say_values()
 
     def show_stability(self, ranges: Sequence[StageRange], words: str) -> None:
         """Show over which thresholds which stage holds; none: not known yet."""
@@ -113,55 +106,64 @@ class RuleSliders(QWidget):
 
     def _on_threshold(self, threshold: float) -> None:
         # A seed threshold is never below the threshold; one that lies on it stays there.
-        followed = abs(self.seed_slider.value() - self._threshold_before()) < _NEARLY
+        followed = abs(self.seed_slider.value() - self._threshold) < _NEARLY
         if followed or self.seed_slider.value() < threshold:
-            self._set_quietly(self.seed_slider, self.seed_box, threshold)
+            with signals_blocked(self.seed_slider):
+                self.seed_slider.setValue(threshold)
+        self._threshold = threshold
         self.band.show_ranges(self.band.ranges, threshold)
         self._on_moved()
 
-    def _threshold_before(self) -> float:
-        return self.threshold_box.value()
-
     def _on_seed(self, seed: float) -> None:
-        if seed < self.threshold_slider.value():
-            self._set_quietly(self.seed_slider, self.seed_box, self.threshold_slider.value())
+        if seed < self._threshold:
+            with signals_blocked(self.seed_slider):
+                self.seed_slider.setValue(self._threshold)
         self._on_moved()
 
     def _on_moved(self, _value: float = 0.0) -> None:
-        for slider, box in (
-            (self.threshold_slider, self.threshold_box),
-            (self.seed_slider, self.seed_box),
-            (self.size_slider, self.size_box),
-        ):
-            with signals_blocked(box):
-                box.setValue(slider.value())
+        self._say_values()
         self.moved.emit()
 
-    @staticmethod
-    def _set_quietly(slider: QDoubleSlider, box: QDoubleSpinBox, value: float) -> None:
-        with signals_blocked(slider), signals_blocked(box):
-            slider.setValue(value)
-            box.setValue(value)
+    def _say_values(self) -> None:
+        threshold: float = self.threshold_slider.value()
+        seed: float = self.seed_slider.value()
+        self.threshold_text.setText(f"{threshold:.2f}")
+        self.seed_text.setText(f"{seed:.2f}" if seed > threshold + _NEARLY else "off")
+        smallest: float = self.size_slider.value()
+        self.size_text.setText(f"{smallest:.2f} mm" if smallest else "off")
 
 
-def _slider(low: float, high: float, tool_tip: str) -> tuple[QDoubleSlider, QDoubleSpinBox]:
-    """Return a slider, and a box that shows its value and takes another."""
-    slider = QDoubleSlider(Qt.Orientation.Horizontal)
+def _grid(parent: QWidget) -> QGridLayout:
+    grid = QGridLayout(parent)
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setHorizontalSpacing(6)
+    grid.setVerticalSpacing(3)
+    grid.setColumnStretch(1, 1)
+    return grid
+
+
+def _slider(low: float, high: float, tool_tip: str) -> QDoubleSlider:
+    slider = QDoubleSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
     slider.setRange(low, high)
     slider.setSingleStep(0.01)
     slider.setPageStep(0.05)
     slider.setMinimumWidth(80)
     slider.setToolTip(tool_tip)
-    box = QDoubleSpinBox()
-    box.setRange(low, high)
-    box.setDecimals(2)
-    box.setSingleStep(0.01)
-    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-    box.setKeyboardTracking(False)
-    box.setFixedWidth(64)
-    box.setToolTip(tool_tip)
-    box.valueChanged.connect(slider.setValue)
-    return slider, box
+    return slider
+
+
+def _add_slider(
+    grid: QGridLayout, row: int, title: str, slider: QDoubleSlider, text: QLabel
+) -> None:
+    label = QLabel(title)
+    label.setToolTip(slider.toolTip())
+    label.setMinimumWidth(label.fontMetrics().horizontalAdvance("Threshold  "))
+    slider.setAccessibleName(title)
+    text.setMinimumWidth(text.fontMetrics().horizontalAdvance("0.00 mm"))
+    text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    grid.addWidget(label, row, 0)
+    grid.addWidget(slider, row, 1)
+    grid.addWidget(text, row, 2)
 
 
 class SchemeBox(QWidget):
