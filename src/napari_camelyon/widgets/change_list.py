@@ -11,7 +11,7 @@ from napari_camelyon.widgets.style import chip, note, sentence, set_chip, stage_
 
 __all__ = ["ChangeList"]
 
-_SHOWN_AT_FIRST = 3
+_SHOWN_AT_FIRST = 4
 
 
 class ChangeList(QWidget):
@@ -57,7 +57,7 @@ class ChangeList(QWidget):
             line.hide()
             line.deleteLater()
         count = len(self._changes)
-        shown = self._changes if self._all else self._changes[:_SHOWN_AT_FIRST]
+        shown = self._changes if self._all else _few_of(self._changes)
         self.lines = []
         for change in shown:
             line = _ChangeLine(change)
@@ -67,6 +67,14 @@ class ChangeList(QWidget):
         self.nothing.setVisible(count == 0)
         self.more_button.setVisible(count > _SHOWN_AT_FIRST)
         self.more_button.setText("Show fewer" if self._all else f"Show all {count}")
+
+
+def _few_of(changes: Sequence[Change]) -> list[Change]:
+    """Return the smallest change of each kind, and the next ones while there is room."""
+    kinds = [change.kind for change in changes]
+    first = [kinds.index(change.kind) == place for place, change in enumerate(changes)]
+    ordered = sorted(range(len(changes)), key=lambda place: (not first[place], place))
+    return [changes[place] for place in sorted(ordered[:_SHOWN_AT_FIRST])]
 
 
 class _ChangeLine(QFrame):

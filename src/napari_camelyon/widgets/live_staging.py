@@ -165,7 +165,7 @@ class LiveStaging(QObject):
             one for node in view.nodes.values() if node.result and (one := _asked(node, view.rules))
         ]
         rules = replace(view.rules, threshold=None)
-        of = (tuple(id(one.heatmap) for one in asked), rules, view.choices)
+        of = (tuple(one.heatmap for one in asked), rules, view.choices)
         if of == self._ranges_of or self.is_busy:
             return
         self._ranges_of = of

@@ -106,4 +106,10 @@ def kept_initials() -> str:
 
 
 def _settings() -> QSettings:
-    return QSettings("napari-camelyon", "napari-camelyon")
+    # A file on every system: what is typed here is never a matter of the registry.
+    return QSettings(
+        QSettings.Format.IniFormat,
+        QSettings.Scope.UserScope,
+        "napari-camelyon",
+        "napari-camelyon",
+    )

@@ -109,7 +109,7 @@ class StageDock(QWidget):
         if any(node.is_running for node in self._view.nodes.values()):
             show_info("A slide is being predicted; cancel the run first.")
             return
-        self.reasons.show_sentences([f"Looking for slides and results in {folder} …"])
+        self.reasons.show_hint(f"Looking for slides and results in {folder} …")
         self._looking.call(find_patients, folder, receive=self._on_found, fail=self._on_not_found)
 
     def save(self, folder: Path | str) -> None:
@@ -125,7 +125,7 @@ class StageDock(QWidget):
         """Go to the lesion that decides a node's class; from there, show the whole slide."""
         if name not in self._view.nodes:
             return
-        if self._flown_to == self._where(name):
+        if self._flown_to is not None and self._flown_to == self._where(name):
             self._flown_to = None
             self._view.show_whole(name)
             return
@@ -139,6 +139,7 @@ class StageDock(QWidget):
         held = overrides_in_force(self._view.choices.overrides).get(name)
         dialog = OverrideDialog(name, called, None if held is None else held.node_class, self)
         dialog.accepted.connect(partial(self._on_override, dialog, name))
+        dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
     def undo(self, name: str) -> None:
@@ -290,14 +291,18 @@ class StageDock(QWidget):
         inside.addWidget(self.sliders)
         inside.addLayout(self.node_list)
         inside.addWidget(self.changes)
-        inside.addWidget(_title_label("Rules"))
-        inside.addWidget(self.sliders.more)
-        inside.addWidget(self.scheme)
+        self.rules = QWidget()
+        rules = QVBoxLayout(self.rules)
+        rules.setContentsMargins(0, 0, 0, 0)
+        rules.addWidget(_title_label("Rules"))
+        rules.addWidget(self.sliders.more)
+        rules.addWidget(self.scheme)
         self.explanation = note(
             "A node is macro above 2.0 mm, micro above 0.2 mm, else ITC, which never counts as "
             "positive."
         )
-        inside.addWidget(self.explanation)
+        rules.addWidget(self.explanation)
+        inside.addWidget(self.rules)
         inside.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -365,12 +370,12 @@ class StageDock(QWidget):
         result = view.stage(so_far=True)
         self.save_button.setEnabled(view.stage() is not None)
         self.changes.setVisible(result is not None)
+        for part in (self.sliders, self.rules):
+            part.setVisible(bool(self.rows))  # without a node there is nothing that they move
         self._show_stability(result)
         if result is None:
             self.head.show_nothing(len(self.rows))
-            self.reasons.show_sentences(
-                [_NO_RESULT if self.rows else _NOTHING_OPEN], choices.problems
-            )
+            self.reasons.show_hint(_NO_RESULT if self.rows else _NOTHING_OPEN, choices.problems)
             return
         self.head.show_result(result)
         self.reasons.show_sentences(result.reasons, choices.problems)

@@ -84,18 +84,24 @@ class StageReasons(QWidget):
         super().__init__()
         self.labels: list[QLabel] = []
         self._lines: list[QWidget] = []
-        self._said: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._said: tuple[tuple[str, str], ...] = ()
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setSpacing(4)
 
     def text(self) -> str:
         """Return all sentences."""
-        return " ".join((*self._said[1], *self._said[0]))
+        return " ".join(text for _, text in self._said)
 
     def show_sentences(self, reasons: Sequence[str], problems: Sequence[str] = ()) -> None:
         """Show other sentences."""
-        said = (tuple(reasons), tuple(problems))
+        self._show((*(("⚠", one) for one in problems), *(("•", one) for one in reasons)))
+
+    def show_hint(self, hint: str, problems: Sequence[str] = ()) -> None:
+        """Show what to do next in the place of reasons."""
+        self._show((*(("⚠", one) for one in problems), ("", hint)))
+
+    def _show(self, said: tuple[tuple[str, str], ...]) -> None:
         if said == self._said:  # several times a second while a slider moves
             return
         self._said = said
@@ -104,7 +110,7 @@ class StageReasons(QWidget):
             line.hide()
             line.deleteLater()
         self.labels, self._lines = [], []
-        for mark, text in [("⚠", one) for one in problems] + [("•", one) for one in reasons]:
+        for mark, text in said:
             line = self._line(mark, text)
             self._rows.addWidget(line)
             self._lines.append(line)
@@ -112,7 +118,8 @@ class StageReasons(QWidget):
     def _line(self, mark: str, text: str) -> QWidget:
         line = QWidget()
         bullet = QLabel(mark)
-        bullet.setFixedWidth(2 * self.fontMetrics().horizontalAdvance("•") + 4)
+        bullet.setVisible(bool(mark))
+        bullet.setFixedWidth(self.fontMetrics().horizontalAdvance("⚠") + 4)
         if mark == "⚠":
             bullet.setStyleSheet(f"color: {_WARNING}; font-weight: 600;")
         label = sentence(text)
