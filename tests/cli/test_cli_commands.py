@@ -136,6 +136,37 @@ class TestMpp:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_measure_prints_sizes_and_the_class(command, tmp_path):
+    outlines = tmp_path / "a.xml"
+    outlines.write_text(ASAP)
+    result = command("measure", outlines, "--mpp", "0.25", "--tumour", "Tumor")
+    assert result.exit_code == 0
+    (entry,) = json.loads(
+        command("measure", outlines, "--mpp", "0.25", "--tumour", "Tumor", "--json").stdout
+    )
+    assert f"{outlines}: {entry['node_class']}" in result.stdout
+    largest = max(region["diameter_mm"] for region in entry["regions"])
+    assert f"{largest:.3f}" in result.stdout
+    half = json.loads(
+        command("measure", outlines, "--mpp", "0.5", "--tumour", "Tumor", "--json").stdout
+    )
+    assert half[0]["regions"][0]["diameter_mm"] == pytest.approx(2 * largest)
+
+
+def test_measure_asks_for_the_size_of_a_pixel_and_names_unknown_groups(command, tmp_path):
+    outlines = tmp_path / "a.xml"
+    outlines.write_text(ASAP)
+    result = command("measure", outlines)
+    assert result.exit_code == 1
+    assert "--mpp" in result.stderr
+    outlines.write_text(ASAP.replace("Tumor", "lump"))
+    result = command("measure", outlines, "--mpp", "0.25")
+    assert result.exit_code == 1
+    assert "--tumour GROUP" in result.stderr
+    assert str(outlines) in result.stderr
+    assert command("measure", tmp_path / "gone.xml", "--mpp", "0.25").exit_code == 1
+
+
 def test_stage_of_a_table(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = tmp_path / "table.csv"

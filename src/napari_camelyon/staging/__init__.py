@@ -10,6 +10,7 @@ from napari_camelyon.staging.nodes import (
     NodeClass,
     NodeResult,
     classify_node,
+    node_class_of_size,
     parse_node_class,
 )
 from napari_camelyon.staging.overrides import (
@@ -31,6 +32,12 @@ from napari_camelyon.staging.patients import (
     stage_of_counts,
     stage_patient,
     stages_of,
+)
+from napari_camelyon.staging.regions import (
+    Region,
+    measure_lesions,
+    measure_regions,
+    node_class_of_regions,
 )
 from napari_camelyon.staging.restaging import Restaged, restage_node, restage_nodes
 from napari_camelyon.staging.rules import JOIN_DILATION_UM, MIN_PATCHES, LesionRules
@@ -59,6 +66,7 @@ __all__ = [
     "NodeResult",
     "Override",
     "PatientResult",
+    "Region",
     "Restaged",
     "Scheme",
     "Stage",
@@ -67,6 +75,10 @@ __all__ = [
     "classify_node",
     "find_lesions",
     "is_outdated",
+    "measure_lesions",
+    "measure_regions",
+    "node_class_of_regions",
+    "node_class_of_size",
     "override_node",
     "overrides_in_force",
     "parse_node_class",
