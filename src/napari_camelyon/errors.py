@@ -78,3 +78,7 @@ class StagingError(CamelyonError, ValueError):
 
 class StainError(CamelyonError, ValueError):
     """The stain of a slide cannot be found, or a transfer between stains cannot be made."""
+
+
+class EvaluationError(CamelyonError, ValueError):
+    """Predictions and truth do not fit each other, or a score is not defined on them."""

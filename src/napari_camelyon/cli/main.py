@@ -10,6 +10,7 @@ import click
 from napari_camelyon import __version__
 from napari_camelyon.cli import annotations
 from napari_camelyon.cli.compare import compare
+from napari_camelyon.cli.evaluating import evaluate
 from napari_camelyon.cli.measuring import measure
 from napari_camelyon.cli.models import models
 from napari_camelyon.cli.options import mpp_option, plausible_pair
@@ -133,6 +134,7 @@ main.add_command(models)
 main.add_command(predict)
 
 
+main.add_command(evaluate)
 main.add_command(measure)
 main.add_command(stage)
 

@@ -18,6 +18,14 @@ from napari_camelyon.cohort.beside import Beside, FoundResults, found_beside
 from napari_camelyon.cohort.chosen_slides import ChosenSlides, choose_slides
 from napari_camelyon.cohort.claims import SlideState, SlideTakenError, read_states
 from napari_camelyon.cohort.dask_batch import run_on_dask
+from napari_camelyon.cohort.evaluation_files import (
+    SlideFiles,
+    find_truths,
+    read_detections,
+    read_reference,
+    read_scores,
+    read_truth,
+)
 from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patient_files import FoundPatients, PatientFiles, find_patients
@@ -70,6 +78,7 @@ __all__ = [
     "RunFacts",
     "RunPath",
     "RunRecord",
+    "SlideFiles",
     "SlideState",
     "SlideTakenError",
     "StageTable",
@@ -80,17 +89,22 @@ __all__ = [
     "choose_slides",
     "find_patients",
     "find_result_folders",
+    "find_truths",
     "found_beside",
     "kept_overrides",
     "patient_of_node",
     "predict_slide",
     "predict_to_folder",
     "read_annotations",
+    "read_detections",
     "read_patient",
     "read_prediction",
+    "read_reference",
     "read_run",
+    "read_scores",
     "read_stage_table",
     "read_states",
+    "read_truth",
     "run_batch",
     "run_on_dask",
     "run_progress",

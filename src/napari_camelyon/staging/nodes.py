@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_camelyon.errors import StagingError
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.staging.lesions import Lesion
+from napari_camelyon.staging.measuring import unseen_um
 
 __all__ = [
     "ITC_LIMIT_MM",
@@ -162,7 +163,8 @@ def node_of_size(
         )
     node_class = node_class_of_size(diameter_mm)
     least = node_class_of_size(max(0.0, diameter_mm - margin_mm))
-    most = node_class_of_size(diameter_mm + margin_mm)
+    unseen_mm = 0.0 if heatmap is None else unseen_um(heatmap, diameter_mm * 1000) / 1000
+    most = node_class_of_size(diameter_mm + margin_mm + unseen_mm)
     possible = NODE_CLASSES[NODE_CLASSES.index(least) : NODE_CLASSES.index(most) + 1]
     number = 1 if deciding is None else deciding.id
     return NodeResult(
@@ -176,7 +178,7 @@ def node_of_size(
         computed_share=computed_share,
         reasons=(
             _size_reason(number, diameter_mm, margin_mm, node_class),
-            *_limit_reason(node_class, possible),
+            *_limit_reason(node_class, possible, unseen_mm),
             *_incomplete(computed_share),
         ),
     )
@@ -226,10 +228,15 @@ def _size_reason(number: int, diameter_mm: float, margin_mm: float, node_class: 
     return f"The largest lesion (number {number}) measures {size}, {meaning}."
 
 
-def _limit_reason(node_class: NodeClass, possible: tuple[NodeClass, ...]) -> tuple[str, ...]:
+def _limit_reason(
+    node_class: NodeClass, possible: tuple[NodeClass, ...], unseen_mm: float
+) -> tuple[str, ...]:
     if len(possible) == 1:
         return ()
     others = " or ".join(other for other in possible if other != node_class)
+    if unseen_mm:
+        why = "Parts thinner than a patch do not show, and the grid is coarse"
+        return (f"{why}: {others} is possible.",)
     return (f"The grid is too coarse to be sure of this size: {others} is possible.",)
 
 
