@@ -163,14 +163,15 @@ def test_moving_the_threshold_restages_without_a_new_run(docked, tissue_slide, q
     view = patient_view(viewer)
     values = view.nodes["node_1"].heatmap.values
     values[values > 0.5] = 0.7  # between the two thresholds
-    with qtbot.waitSignal(stage._restage_soon.timeout):
+    with qtbot.waitSignal(stage.live.settled):
         stage.threshold_slider.setValue(0.9)
-    qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN0")
+    assert stage.stage_chip.text() == "pN0"
     assert view.nodes["node_1"].heatmap.values is values
     assert kinds(viewer) == ["slide", "heatmap", "lesions", "diameters"]
     assert [layer.nshapes for layer in viewer.layers[2:]] == [0, 0]
-    stage.threshold_slider.setValue(0.5)
-    qtbot.waitUntil(lambda: stage.stage_chip.text() == "pN1mi")
+    with qtbot.waitSignal(stage.live.settled):
+        stage.threshold_slider.setValue(0.5)
+    assert stage.stage_chip.text() == "pN1mi"
     assert [layer.nshapes for layer in viewer.layers[2:]] == [1, 1]
 
 

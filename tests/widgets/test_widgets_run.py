@@ -419,3 +419,25 @@ def test_a_run_and_the_threads_it_begins_step_back_for_the_window():
 
 def _raise(error):
     raise error
+
+
+def test_of_two_runs_at_once_the_last_to_end_gives_the_usual_switching_back():
+    usual_s = sys.getswitchinterval()
+    first_ended, second_began = threading.Event(), threading.Event()
+
+    def second():
+        second_began.set()
+        first_ended.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def first():
+            later = pool.submit(politely, second)
+            second_began.wait()
+            return later
+
+        later = politely(first)
+        assert sys.getswitchinterval() < usual_s, "the second goes on"
+        first_ended.set()
+        later.result()
+    assert sys.getswitchinterval() == usual_s

@@ -56,7 +56,7 @@ def docked_viewer(*, show: bool = True) -> "tuple[Viewer, InferenceDock, StageDo
     def arrange() -> None:
         """Qt lays docks out with its event loop; before that neither sizes nor tabs are kept."""
         if current_viewer() is viewer:
-            viewer.window._qt_window.resizeDocks([slide, stage], [3, 2], Qt.Orientation.Vertical)
+            viewer.window._qt_window.resizeDocks([slide, stage], [2, 3], Qt.Orientation.Vertical)
             slide.raise_()
 
     QTimer.singleShot(0, arrange)

@@ -28,6 +28,7 @@ from napari_camelyon.cohort.evaluation_files import (
 )
 from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
+from napari_camelyon.cohort.patient_files import FoundPatients, PatientFiles, find_patients
 from napari_camelyon.cohort.patients import (
     kept_overrides,
     read_patient,
@@ -66,9 +67,11 @@ __all__ = [
     "BatchTask",
     "Beside",
     "ChosenSlides",
+    "FoundPatients",
     "FoundResults",
     "KeptModel",
     "Outcome",
+    "PatientFiles",
     "Planned",
     "PredictRequest",
     "Progress",
@@ -84,6 +87,7 @@ __all__ = [
     "bound_tile_cache",
     "choose_run_path",
     "choose_slides",
+    "find_patients",
     "find_result_folders",
     "find_truths",
     "found_beside",

@@ -158,7 +158,7 @@ class InferenceDock(QWidget):
         node = self._view.nodes[name]
         node.status, node.problem = "starting", ""
         self._running, self._request = node, self.request()
-        self._run = run = SlideRun(RunControl(), self._view.chosen_threshold)
+        self._run = run = SlideRun(RunControl(), self._view.rules)
         self._drawn, self._paused_drawn, self._row_drawn = None, False, 0.0
         self._tell_view()  # what is in view is first
         steps = partial(

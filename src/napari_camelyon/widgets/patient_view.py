@@ -6,7 +6,7 @@ nothing itself but asks the rooms below.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -26,11 +26,11 @@ from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.slides import Slide, keep_mpp, open_slide
 from napari_camelyon.staging import (
     Lesion,
+    LesionRules,
     NodeResult,
     PatientResult,
     classify_node,
     find_lesions,
-    stage_patient,
 )
 from napari_camelyon.tissue import PatchGrid, TissueChoice
 from napari_camelyon.widgets.annotating import edit_annotations
@@ -41,6 +41,11 @@ from napari_camelyon.widgets.napari_compat import (
     canvas_size_px,
     scale_bar,
     slice_before_drawing,
+)
+from napari_camelyon.widgets.patient_choices import (
+    PatientChoices,
+    rules_with_threshold,
+    stage_of,
 )
 from napari_camelyon.widgets.portions import Portions
 from napari_camelyon.widgets.result_layers import (
@@ -75,6 +80,8 @@ class NodeView:
         Being filled or complete.
     lesions : list of Lesion
     result : NodeResult or None
+    so_far : NodeResult or None
+        What a run that goes on has found by now; its class is a lower bound.
     status : str
         A word or two for people: "not run", "running 40 %", "done", "stopped at 40 %", "failed".
     problem : str
@@ -97,6 +104,12 @@ class NodeView:
     put_away: list[Layer] = field(default_factory=list)
     tissue: TissueChoice | None = None
     facts: RunFacts | None = None
+    so_far: NodeResult | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is at it."""
+        return self.status.startswith(("starting", "running", "paused"))
 
 
 class PatientView:
@@ -110,9 +123,11 @@ class PatientView:
         By slide name, in the order in which they were opened.
     shown : str or None
         Name of the slide that is in the viewer now.
-    threshold : float
-        Probability from which a patch counts as tumour: the model's own, until a person chooses
-        another with `set_threshold`.
+    rules : LesionRules
+        What a person has chosen of what counts as a lesion; its threshold is None, that of the
+        model, until somebody chooses another.
+    choices : PatientChoices
+        What a stage depends on besides results; replaced by `choose`.
     """
 
     nodes_changed = Signal()
@@ -122,6 +137,7 @@ class PatientView:
     shown_changed = Signal()
     tissue_changed = Signal(str)
     """The named node's `tissue` is another one."""
+    choices_changed = Signal()
     staged = Signal()
     """The threshold or a result changed, and with it perhaps the stage."""
 
@@ -129,8 +145,9 @@ class PatientView:
         self._viewer = ref(viewer)
         self.nodes: dict[str, NodeView] = {}
         self.shown: str | None = None
-        self.threshold = 0.5
-        self._threshold_is_chosen = False
+        self.rules = LesionRules()
+        self._own_threshold = 0.5
+        self.choices = PatientChoices()
         self._arranging = False
         self._filling = Portions()
         slice_before_drawing(viewer)
@@ -139,9 +156,18 @@ class PatientView:
             self._adopt(layer)
 
     @property
-    def chosen_threshold(self) -> float | None:
-        """The threshold that a person has chosen; None: that of the model."""
-        return self.threshold if self._threshold_is_chosen else None
+    def threshold(self) -> float:
+        """Probability from which a patch counts as tumour."""
+        return self.lesion_rules.threshold_of(self._own_threshold)
+
+    @property
+    def lesion_rules(self) -> LesionRules:
+        """The rules that hold now, with a threshold."""
+        return self.rules_for(self._own_threshold)
+
+    def rules_for(self, own_threshold: float) -> LesionRules:
+        """Return the rules for a heatmap whose model has this threshold."""
+        return rules_with_threshold(self.rules, own_threshold)
 
     @property
     def viewer(self) -> Viewer:
@@ -153,19 +179,23 @@ class PatientView:
 
     # -- slides ---------------------------------------------------------------------------------
 
-    def open_slide(self, path: Path | str, *, mpp: float | Mpp | None = None) -> NodeView:
-        """Open a slide, add it to the patient and show it. Raises `SlideError`."""
+    def open_slide(
+        self, path: Path | str, *, mpp: float | Mpp | None = None, show: bool = True
+    ) -> NodeView:
+        """Open a slide, add it to the patient and perhaps show it. Raises `SlideError`."""
         slide = open_slide(path, mpp=mpp)
         known = self.nodes.get(slide.name)
         if known is not None and known.slide.path == slide.path and mpp is None:
             slide.close()
-            self.show(known.slide.name)
+            if show:
+                self.show(known.slide.name)
             return known
         if known is not None:
             self.remove(slide.name)
         node = NodeView(slide, put_away=[slide_layer(slide)])
         self.nodes[slide.name] = node
-        self.show(slide.name)
+        if show:
+            self.show(slide.name)
         self.nodes_changed.emit()
         return node
 
@@ -204,8 +234,19 @@ class PatientView:
             if self.nodes:
                 self.show(next(iter(self.nodes)))
         node.slide.close()
+        if not self.nodes:  # what comes next is another patient
+            self.choices = replace(
+                self.choices, name="", missing=(), kept=(), overrides=(), problems=()
+            )
         self.nodes_changed.emit()
         self.staged.emit()
+
+    def clear(self) -> None:
+        """Take every slide out, so that another patient can be opened; its threshold is its own."""
+        others = [name for name in self.nodes if name != self.shown]
+        for name in (*others, *([self.shown] if self.shown else [])):
+            self.remove(name)
+        self.rules = LesionRules()
 
     def add_annotations(
         self,
@@ -325,8 +366,9 @@ class PatientView:
         """Put a heatmap that is going to be filled in the place of the old results."""
         node.patch_grid, node.heatmap = patch_grid, heatmap
         node.lesions, node.result, node.problem, node.facts = [], None, "", None
-        if not self._threshold_is_chosen and self.threshold != heatmap.threshold:
-            self.threshold = heatmap.threshold
+        node.so_far = None
+        if self.rules.threshold is None and self._own_threshold != heatmap.threshold:
+            self._own_threshold = heatmap.threshold
             self._restage_all()
         there = self._layers_of_kinds(node, ("heatmap",))
         if there:
@@ -362,8 +404,18 @@ class PatientView:
         ResultError
             They are damaged, of another slide, or were computed with another pixel size.
         """
+        self.put_results(name, folder, *read_prediction(folder))
+
+    def put_results(
+        self,
+        name: str,
+        folder: Path | str,
+        heatmap: Heatmap,
+        patch_grid: PatchGrid,
+        staged: Staged | None = None,
+    ) -> None:
+        """Do what `show_results` does with results that were read already, in a thread perhaps."""
         node = self.nodes[name]
-        heatmap, patch_grid = read_prediction(folder)
         slide = node.slide
         if heatmap.slide_fingerprint and heatmap.slide_fingerprint != slide.fingerprint:
             raise ResultError(
@@ -384,7 +436,7 @@ class PatientView:
             node.status = "kept results"
         else:
             node.status = "done" if share == 1 else f"stopped at {share:.0%}"
-        self.restage(node)
+        self.restage(node, staged)
 
     def refresh_heatmap(self, node: NodeView) -> None:
         """Draw what was filled into the heatmap since the last time."""
@@ -407,19 +459,28 @@ class PatientView:
     def _restage_node(self, node: NodeView, staged: Staged | None = None) -> None:
         if node.heatmap is None:
             return
+        rules = self.lesion_rules
         node.heatmap.threshold = self.threshold
-        if staged is not None and staged.threshold == self.threshold:
+        if staged is not None and staged.rules == rules:
             node.lesions, node.result = staged.lesions, staged.result
         else:
-            node.lesions = find_lesions(node.heatmap)
+            node.lesions = find_lesions(node.heatmap, **asdict(rules))
             node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
         self._show_lesions(node)
         self.node_updated.emit(node.slide.name)
 
     def set_threshold(self, threshold: float) -> None:
         """Set the probability from which a patch counts as tumour, and restage every node."""
-        self.threshold, self._threshold_is_chosen = threshold, True
+        self.set_rules(replace(self.rules, threshold=threshold, seed_threshold=None))
+
+    def set_rules(self, rules: LesionRules) -> None:
+        """Set what counts as a lesion, and restage every node."""
+        self.prepare_rules(rules)
         self._restage_all()
+
+    def prepare_rules(self, rules: LesionRules) -> None:
+        """Set what counts as a lesion, for nodes that somebody else is going to `restage`."""
+        self.rules = rules
 
     def _restage_all(self) -> None:
         for node in self.nodes.values():
@@ -427,12 +488,21 @@ class PatientView:
                 self._restage_node(node)
         self.staged.emit()
 
-    def stage(self) -> PatientResult | None:
-        """Stage the patient from the nodes that have a result; None when there is none yet."""
-        results = {name: node.result for name, node in self.nodes.items()}
-        if all(result is None for result in results.values()):
-            return None
-        return stage_patient(results, expected_nodes=None)
+    def choose(self, **changes: Any) -> None:
+        """Change some of the `choices`, and the stage with them."""
+        self.choices = replace(self.choices, **changes)
+        self.choices_changed.emit()
+
+    def results(self, *, so_far: bool = False) -> dict[str, NodeResult | None]:
+        """Return the result of every node with a slide; with `so_far` also of runs that go on."""
+        return {
+            name: node.result or (node.so_far if so_far else None)
+            for name, node in self.nodes.items()
+        }
+
+    def stage(self, *, so_far: bool = False) -> PatientResult | None:
+        """Stage the patient from what is known of the nodes; None while that is nothing."""
+        return stage_of(self.choices, self.results(so_far=so_far))
 
     def go_to(self, name: str) -> None:
         """Show a slide and bring the lesion that decides its class to the middle of the canvas."""
@@ -443,6 +513,11 @@ class PatientView:
             self._show_whole(node)
             return
         self.look_at(lesion.bounds_px)
+
+    def show_whole(self, name: str) -> None:
+        """Show a slide, all of it."""
+        self.show(name)
+        self._show_whole(self.nodes[name])
 
     def look_at(self, bounds_px: tuple[float, float, float, float]) -> None:
         """Bring a part of the shown slide to the middle of the canvas, and fill half of it.
@@ -489,7 +564,7 @@ class PatientView:
                 slide_path=node.slide.path,
                 planned=None if plan is None else plan.selected,
                 tissue_fraction=None if plan is None else plan.tissue_fraction,
-                parameters={"threshold": self.threshold},
+                parameters=asdict(self.lesion_rules),
                 facts=node.facts,
             )
         patient = self.stage()

@@ -1,34 +1,64 @@
-"""The "pN stage" dock: the patient's stage at the top, its reasons, and a row for every node."""
+"""The "pN stage" dock: the patient's stage, why it is that, how sure, and a row for every node."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
-    QHBoxLayout,
+    QGridLayout,
+    QInputDialog,
     QLabel,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider
-from superqt.utils import signals_blocked
 
+from napari_camelyon.cohort import FoundPatients, PatientFiles, find_patients
 from napari_camelyon.errors import CamelyonError
+from napari_camelyon.staging import (
+    Change,
+    NodeClass,
+    NodeResult,
+    Override,
+    PatientResult,
+    override_node,
+    overrides_in_force,
+    undo_override,
+    what_would_change,
+)
+from napari_camelyon.widgets.background import Latest
+from napari_camelyon.widgets.change_list import ChangeList
+from napari_camelyon.widgets.live_staging import LiveStaging
+from napari_camelyon.widgets.napari_compat import camera, main_window
 from napari_camelyon.widgets.node_row import NodeRow
+from napari_camelyon.widgets.opening_patient import PatientOpener
+from napari_camelyon.widgets.override_dialog import OverrideDialog, kept_initials
 from napari_camelyon.widgets.patient_view import patient_view
-from napari_camelyon.widgets.style import STAGE_COLOURS, chip, disclaimer, note, set_chip
+from napari_camelyon.widgets.stage_head import StageHead, StageReasons, stability_words
+from napari_camelyon.widgets.staging_form import (
+    RuleSliders,
+    SchemeBox,
+)
+from napari_camelyon.widgets.style import disclaimer, note
 
 __all__ = ["StageDock"]
 
 _SLIDE_FILES = (
     "Slides (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.vms *.vmu *.bif *.dcm);;All files (*)"
 )
-_RESTAGE_AFTER_MS = 40
+_SETTLE_AFTER_MS = 120
+"""A hand on a slider rests when it has not moved for so long."""
+_NOTHING_OPEN = (
+    "Open the folder of a patient, or add the slides of one patient one by one: one or more for "
+    "each node. Results that were kept are shown at once."
+)
+_NO_RESULT = "Run the model over the nodes in the Inference dock; the stage follows."
 
 
 class StageDock(QWidget):
@@ -38,16 +68,33 @@ class StageDock(QWidget):
         super().__init__()
         self._view = patient_view(napari_viewer)
         self.rows: dict[str, NodeRow] = {}
-        self._restage_soon = QTimer(self)
-        self._restage_soon.setSingleShot(True)
-        self._restage_soon.setInterval(_RESTAGE_AFTER_MS)
-        self._restage_soon.timeout.connect(self._restage)
+        self._flown_to: tuple[str, tuple[float, ...], float] | None = None
+        self.live = LiveStaging(self._view, self)
+        self.opener = PatientOpener(self._view, self)
+        self._looking = Latest(self)
+        self._settle_soon = QTimer(self)
+        self._settle_soon.setSingleShot(True)
+        self._settle_soon.setInterval(_SETTLE_AFTER_MS)
+        self._settle_soon.timeout.connect(self.live.settle)
         self._build()
         self._view.nodes_changed.connect(self._show_nodes)
         self._view.shown_changed.connect(self._show_all)
         self._view.node_updated.connect(self._show_node)
+        self._view.choices_changed.connect(self._show_nodes)
         self._view.staged.connect(self._show_stage)
+        self._view.staged.connect(self.live.try_thresholds)
+        self._view.choices_changed.connect(self.live.try_thresholds)
+        self.live.changed.connect(self._show_stage)
+        main_window(self._view.viewer).installEventFilter(self)
         self._show_nodes()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Let threads end before the window goes."""
+        if event.type() == QEvent.Type.Close:
+            self.live.stop()
+        return super().eventFilter(watched, event)
+
+    # -- what a person does ---------------------------------------------------------------------
 
     def open_slides(self, paths: list[str]) -> None:
         """Open slides as nodes of this patient; what cannot be opened is said, the rest opens."""
@@ -56,6 +103,14 @@ class StageDock(QWidget):
                 self._view.open_slide(path)
             except CamelyonError as error:
                 show_error(str(error))
+
+    def open_patient(self, folder: Path | str) -> None:
+        """Open the patient in a folder; where there are several, ask which."""
+        if any(node.is_running for node in self._view.nodes.values()):
+            show_info("A slide is being predicted; cancel the run first.")
+            return
+        self.reasons.show_hint(f"Looking for slides and results in {folder} …")
+        self._looking.call(find_patients, folder, receive=self._on_found, fail=self._on_not_found)
 
     def save(self, folder: Path | str) -> None:
         """Write the results of every node and the patient into a folder."""
@@ -66,122 +121,92 @@ class StageDock(QWidget):
         else:
             show_info(f"Saved to {written}")
 
-    # -- how it looks ---------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        self.stage_chip = chip("–", size_pt=20)
-        self.stage_title = QLabel()
-        self.stage_title.setStyleSheet("font-size: 11pt; font-weight: 600;")
-        self.reasons = QLabel()
-        self.reasons.setWordWrap(True)
-        self.reasons.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        head = QHBoxLayout()
-        head.addWidget(self.stage_chip)
-        head.addSpacing(8)
-        head.addWidget(self.stage_title, 1)
-
-        self.threshold_slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.threshold_slider.setRange(0.05, 0.95)
-        self.threshold_slider.setDecimals(2)
-        self.threshold_slider.setValue(self._view.threshold)
-        self.threshold_slider.setToolTip("Probability from which a patch counts as tumour.")
-        self.threshold_slider.valueChanged.connect(lambda _value: self._restage_soon.start())
-
-        self.node_list = QVBoxLayout()
-        self.node_list.setContentsMargins(0, 0, 4, 0)
-        self.node_list.setSpacing(6)
-        self.node_list.addStretch(1)
-        inner = QWidget()
-        inner.setLayout(self.node_list)
-        self.node_scroll = QScrollArea()
-        self.node_scroll.setWidgetResizable(True)
-        self.node_scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.node_scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.node_scroll.setWidget(inner)
-
-        add = QPushButton("Add slides …")
-        add.clicked.connect(self._ask_for_slides)
-        self.remove_button = QPushButton("Remove")
-        self.remove_button.setToolTip("Take the shown slide out of this patient.")
-        self.remove_button.clicked.connect(self._remove_shown)
-        self.save_button = QPushButton("Save results …")
-        self.save_button.clicked.connect(self._ask_for_folder)
-        buttons = QHBoxLayout()
-        for button in (add, self.remove_button, self.save_button):
-            buttons.addWidget(button)
-
-        self.explanation = note(
-            "CAMELYON17 rule: macro > 2.0 mm, micro > 0.2 mm, ITC ≤ 0.2 mm. "
-            "Isolated tumour cells never count as positive."
-        )
-        layout = QVBoxLayout(self)
-        layout.addLayout(head)
-        layout.addWidget(self.reasons)
-        layout.addSpacing(4)
-        layout.addWidget(note("Threshold"))
-        layout.addWidget(self.threshold_slider)
-        layout.addWidget(self.node_scroll, 1)
-        layout.addLayout(buttons)
-        layout.addWidget(self.explanation)
-        layout.addWidget(disclaimer())
-        self.setMinimumWidth(300)
-
-    def _show_nodes(self) -> None:
-        for name in list(self.rows):
-            if name not in self._view.nodes:
-                row = self.rows.pop(name)
-                self.node_list.removeWidget(row)
-                row.deleteLater()
-        for name, node in self._view.nodes.items():
-            if name not in self.rows:
-                row = NodeRow(name, node)
-                row.clicked.connect(self._view.go_to)
-                self.node_list.insertWidget(self.node_list.count() - 1, row)
-                self.rows[name] = row
-        self._show_all()
-
-    def _show_all(self) -> None:
-        for name in self.rows:
-            self._show_node(name)
-        self.remove_button.setEnabled(self._view.shown is not None)
-        self._show_stage()
-
-    def _show_node(self, name: str) -> None:
-        node = self._view.nodes.get(name)
-        if node is not None and name in self.rows:
-            self.rows[name].update_from(node, shown=name == self._view.shown)
-
-    def _show_stage(self) -> None:
-        nodes = self._view.nodes
-        if not self._restage_soon.isActive():  # else a person is moving it
-            with signals_blocked(self.threshold_slider):
-                self.threshold_slider.setValue(self._view.threshold)
-        result = self._view.stage()
-        self.save_button.setEnabled(result is not None)
-        if result is None:
-            set_chip(self.stage_chip, "pN ?", size_pt=20)
-            count = len(nodes)
-            self.stage_title.setText(f"{count} node{'s' if count != 1 else ''}")
-            self.reasons.setText(
-                "Run the model over the nodes in the Inference dock; the stage follows."
-                if nodes
-                else "Add the slides of one patient, one or more for each node."
-            )
+    def visit(self, name: str) -> None:
+        """Go to the lesion that decides a node's class; from there, show the whole slide."""
+        if name not in self._view.nodes:
             return
-        if result.is_certain:
-            set_chip(self.stage_chip, result.stage, STAGE_COLOURS[result.stage], size_pt=20)
-        elif result.lowest == "pN0":  # "at least pN0" says nothing
-            set_chip(self.stage_chip, "pN ?", size_pt=20)
-        else:
-            text = f"≥ {result.lowest}"
-            set_chip(self.stage_chip, text, STAGE_COLOURS[result.lowest], size_pt=20)
-        self.stage_title.setText(f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-        self.reasons.setText(" ".join(result.reasons))
+        if self._flown_to is not None and self._flown_to == self._where(name):
+            self._flown_to = None
+            self._view.show_whole(name)
+            return
+        self._view.go_to(name)
+        self._flown_to = self._where(name)
 
-    # -- what a person does ---------------------------------------------------------------------
+    def override(self, name: str) -> None:
+        """Ask a person for the class of a node."""
+        result = self._results().get(name)
+        called = None if result is None else result.node_class
+        held = overrides_in_force(self._view.choices.overrides).get(name)
+        dialog = OverrideDialog(name, called, None if held is None else held.node_class, self)
+        dialog.accepted.connect(partial(self._on_override, dialog, name))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
 
-    def _restage(self) -> None:
-        self._view.set_threshold(self.threshold_slider.value())
+    def undo(self, name: str) -> None:
+        """Take back what was last said of a node."""
+        initials = kept_initials()
+        if not initials:
+            initials, chosen = QInputDialog.getText(self, "Take back", "Your initials:")
+            if not chosen:
+                return
+        self._say(undo_override, name, computed=self._class_of(name), initials=initials)
+
+    def _on_override(self, dialog: OverrideDialog, name: str) -> None:
+        node_class, reason, initials = dialog.chosen
+        self._say(
+            override_node,
+            name,
+            node_class,
+            computed=self._class_of(name),
+            reason=reason,
+            initials=initials,
+        )
+
+    def _say(
+        self,
+        change: Callable[..., tuple[Override, ...]],
+        name: str,
+        *words: str,
+        **more: str | None,
+    ) -> None:
+        try:
+            history = change(self._view.choices.overrides, name, *words, **more)
+        except CamelyonError as error:
+            show_error(str(error))
+            return
+        self._view.choose(overrides=history)
+
+    def _class_of(self, name: str) -> NodeClass | None:
+        result = self._results().get(name)
+        return None if result is None else result.node_class
+
+    def _where(self, name: str) -> tuple[str, tuple[float, ...], float] | None:
+        if self._view.shown != name:
+            return None
+        view = camera(self._view.viewer)
+        return name, tuple(view.center), view.zoom
+
+    def _on_found(self, found: FoundPatients) -> None:
+        self._show_stage()
+        chosen = found.patients[0]
+        if len(found.patients) > 1:
+            titles = {_title(one): one for one in found.patients}
+            title, accepted = QInputDialog.getItem(
+                self, "Open patient", "Several patients lie in this folder:", list(titles), 0, False
+            )
+            if not accepted:
+                return
+            chosen = titles[title]
+        self.opener.open(chosen, found.notes)
+
+    def _on_not_found(self, error: CamelyonError) -> None:
+        self._show_stage()
+        show_error(str(error))
+
+    def _ask_for_patient(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open patient: folder of slides or results")
+        if folder:
+            self.open_patient(folder)
 
     def _ask_for_slides(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Add slides", "", _SLIDE_FILES)
@@ -191,7 +216,7 @@ class StageDock(QWidget):
         node = self._view.shown_node
         if node is None:
             return
-        if node.status.startswith(("starting", "running", "paused")):
+        if node.is_running:
             show_info("This slide is being predicted; cancel the run first.")
             return
         self._view.remove(node.slide.name)
@@ -200,3 +225,187 @@ class StageDock(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Save results to")
         if folder:
             self.save(folder)
+
+    def _on_rules(self) -> None:
+        self._settle_soon.start()
+        self.live.preview(self.sliders.rules(self._view.rules))
+
+    def _on_scheme(self) -> None:
+        self._view.choose(scheme=self.scheme.scheme, sentinel_only=self.scheme.sentinel_only)
+
+    def _on_change(self, change: Change) -> None:
+        if change.kind == "threshold" and change.value is not None:
+            self.threshold_slider.setValue(change.value)
+        elif change.node is not None:
+            self.visit(change.node)
+
+    # -- how it looks ---------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.head = StageHead()
+        self.stage_chip, self.stage_title = self.head.chip, self.head.title
+        self.reasons = StageReasons()
+
+        self.sliders = RuleSliders()
+        self.threshold_slider = self.sliders.threshold_slider
+        self.sliders.show_rules(self._view.lesion_rules)
+        self.sliders.moved.connect(self._on_rules)
+        self.scheme = SchemeBox()
+        self.scheme.changed.connect(self._on_scheme)
+
+        self.node_list = QVBoxLayout()
+        self.node_list.setSpacing(6)
+        self.changes = ChangeList()
+        self.changes.wanted.connect(self._on_change)
+
+        self.node_scroll = self._scrolled()
+        open_button = QPushButton("Open patient …")
+        open_button.setToolTip("A folder with slides, with results, or with both")
+        open_button.clicked.connect(self._ask_for_patient)
+        add = QPushButton("Add slides …")
+        add.clicked.connect(self._ask_for_slides)
+        self.remove_button = QPushButton("Remove")
+        self.remove_button.setToolTip("Take the shown slide out of this patient.")
+        self.remove_button.clicked.connect(self._remove_shown)
+        self.save_button = QPushButton("Save results …")
+        self.save_button.clicked.connect(self._ask_for_folder)
+        self.buttons = QGridLayout()
+        self.buttons.setSpacing(4)
+        for place, button in enumerate((open_button, add, self.remove_button, self.save_button)):
+            self.buttons.addWidget(button, place // 2, place % 2)
+
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.head)
+        layout.addWidget(self.node_scroll, 1)
+        layout.addLayout(self.buttons)
+        layout.addWidget(disclaimer())
+        self.setMinimumWidth(300)
+
+    def _scrolled(self) -> QScrollArea:
+        """Return what may be longer than the dock is high."""
+        inner = QWidget()
+        inside = QVBoxLayout(inner)
+        inside.setContentsMargins(0, 0, 6, 0)
+        inside.setSpacing(6)
+        inside.addWidget(self.reasons)
+        inside.addWidget(self.sliders)
+        inside.addLayout(self.node_list)
+        inside.addWidget(self.changes)
+        self.rules = QWidget()
+        rules = QVBoxLayout(self.rules)
+        rules.setContentsMargins(0, 0, 0, 0)
+        rules.addWidget(_title_label("Rules"))
+        rules.addWidget(self.sliders.more)
+        rules.addWidget(self.scheme)
+        self.explanation = note(
+            "A node is macro above 2.0 mm, micro above 0.2 mm, else ITC, which never counts as "
+            "positive."
+        )
+        rules.addWidget(self.explanation)
+        inside.addWidget(self.rules)
+        inside.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(inner)
+        return scroll
+
+    def _names(self) -> list[str]:
+        """Return every node that has a row, in the order of the rows."""
+        choices = self._view.choices
+        others = [*(result.name for result in choices.kept), *choices.missing]
+        names = [*self._view.nodes, *(name for name in others if name not in self._view.nodes)]
+        return sorted(names) if choices.name else names
+
+    def _results(self) -> dict[str, NodeResult | None]:
+        kept = {result.name: result for result in self._view.choices.kept}
+        return {**kept, **self._view.results(so_far=True)}
+
+    def _show_nodes(self) -> None:
+        names = self._names()
+        for name in list(self.rows):
+            # A row of a slide that came, or was opened anew, is another row.
+            if name not in names or self.rows[name].has_slide != (name in self._view.nodes):
+                row = self.rows.pop(name)
+                self.node_list.removeWidget(row)
+                row.hide()
+                row.deleteLater()
+        for place, name in enumerate(names):
+            if name not in self.rows:
+                row = NodeRow(name, self._view.nodes.get(name))
+                row.clicked.connect(self.visit)
+                row.override_wanted.connect(self.override)
+                row.undo_wanted.connect(self.undo)
+                self.rows[name] = row
+            if self.node_list.indexOf(self.rows[name]) != place:
+                self.node_list.insertWidget(place, self.rows[name])
+        self.rows = {name: self.rows[name] for name in names}
+        self._show_all()
+
+    def _show_all(self) -> None:
+        for name in self.rows:
+            self._show_node(name)
+        self.remove_button.setEnabled(self._view.shown is not None)
+        self._show_stage()
+
+    def _show_node(self, name: str) -> None:
+        row = self.rows.get(name)
+        if row is None:
+            return
+        row.show_node(
+            self._view.nodes.get(name),
+            shown=name == self._view.shown,
+            result=self._results().get(name),
+            override=overrides_in_force(self._view.choices.overrides).get(name),
+        )
+
+    def _show_stage(self) -> None:
+        view = self._view
+        if not self._settle_soon.isActive():  # else a person is moving it
+            self.sliders.show_rules(view.lesion_rules)
+        choices = view.choices
+        self.scheme.show_choice(choices.scheme, sentinel_only=choices.sentinel_only)
+        result = view.stage(so_far=True)
+        self.save_button.setEnabled(view.stage() is not None)
+        self.changes.setVisible(result is not None)
+        for part in (self.sliders, self.rules):
+            part.setVisible(bool(self.rows))  # without a node there is nothing that they move
+        self._show_stability(result)
+        if result is None:
+            self.head.show_nothing(len(self.rows))
+            self.reasons.show_hint(_NO_RESULT if self.rows else _NOTHING_OPEN, choices.problems)
+            return
+        self.head.show_result(result)
+        self.reasons.show_sentences(result.reasons, choices.problems)
+        self.changes.show_changes(
+            what_would_change(
+                result,
+                self._results(),
+                # While a slider moves they are those of before.
+                lesions=None
+                if self.live.is_busy
+                else {name: node.lesions for name, node in view.nodes.items()},
+                ranges=self.live.ranges,
+                threshold=view.threshold,
+            )
+        )
+
+    def _show_stability(self, result: PatientResult | None) -> None:
+        ranges = () if result is None else self.live.ranges
+        self.sliders.show_stability(ranges, stability_words(ranges, self._view.threshold))
+
+
+def _title_label(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setStyleSheet("font-weight: 600;")
+    return label
+
+
+def _title(patient: PatientFiles) -> str:
+    slides, results = len(patient.slides), len(patient.results)
+    return (
+        f"{patient.name}: {slides} slide{'s' if slides != 1 else ''}, "
+        f"{results} result{'s' if results != 1 else ''}"
+    )

@@ -8,9 +8,9 @@ Threads that have said they may wait take what is left over, which is nearly eve
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 __all__ = ["politely"]
@@ -44,13 +44,31 @@ def politely(work: Callable[..., _T], *arguments: object) -> _T:
     object
         What `work` returns.
     """
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(min(usual_s, _SWITCH_S))
+    with (
+        _switching_often(),
+        ThreadPoolExecutor(1, thread_name_prefix="run", initializer=_step_back) as thread,
+    ):
+        return thread.submit(work, *arguments).result()
+
+
+_at_work: list[float] = []
+"""For each piece of work that goes on, the usual interval as it was before the first began."""
+_counting = threading.Lock()
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    with _counting:
+        usual_s = _at_work[0] if _at_work else sys.getswitchinterval()
+        _at_work.append(usual_s)
+        sys.setswitchinterval(min(usual_s, _SWITCH_S))
     try:
-        with ThreadPoolExecutor(1, thread_name_prefix="run", initializer=_step_back) as thread:
-            return thread.submit(work, *arguments).result()
+        yield
     finally:
-        sys.setswitchinterval(usual_s)
+        with _counting:
+            _at_work.pop()
+            if not _at_work:
+                sys.setswitchinterval(usual_s)
 
 
 def _step_back() -> None:

@@ -6,12 +6,13 @@ instead, and the window looks there as often as it can draw.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_camelyon.cohort import Planned
 from napari_camelyon.inference import RunControl
-from napari_camelyon.staging import Lesion, NodeResult, classify_node, find_lesions
+from napari_camelyon.staging import Lesion, LesionRules, NodeResult, classify_node, find_lesions
+from napari_camelyon.widgets.patient_choices import rules_with_threshold
 
 if TYPE_CHECKING:
     from napari_camelyon.inference import Finding, Update
@@ -21,9 +22,9 @@ __all__ = ["SlideRun", "Staged", "carry_out"]
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What follows from a heatmap at one threshold."""
+    """What follows from a heatmap by some rules, which have a threshold."""
 
-    threshold: float
+    rules: LesionRules
     lesions: list[Lesion]
     result: NodeResult
 
@@ -36,8 +37,8 @@ class SlideRun:
     ----------
     control : RunControl
         The reins, for the window.
-    threshold : float or None
-        To stage with when it ends; None: the heatmap's own.
+    rules : LesionRules
+        To stage by when it ends.
     planned : Planned or None
         None while the model is loaded and tissue looked for.
     update : Update or None
@@ -49,7 +50,7 @@ class SlideRun:
     """
 
     control: RunControl
-    threshold: float | None = None
+    rules: LesionRules = field(default_factory=LesionRules)
     planned: Planned | None = None
     update: "Update | None" = None
     findings: "tuple[Finding, ...]" = ()
@@ -77,9 +78,9 @@ def carry_out(run: SlideRun, steps: "Callable[[], Iterator[Planned | Update]]") 
             run.update = step
     if run.planned is not None:
         heatmap = run.planned.heatmap
-        threshold = heatmap.threshold if run.threshold is None else run.threshold
-        lesions = find_lesions(heatmap, threshold=threshold)
-        run.staged = Staged(threshold, lesions, classify_node(lesions, heatmap=heatmap))
+        rules = rules_with_threshold(run.rules, heatmap.threshold)
+        lesions = find_lesions(heatmap, **asdict(rules))
+        run.staged = Staged(rules, lesions, classify_node(lesions, heatmap=heatmap))
 
 
 def _findings(step: "Planned | Update") -> "tuple[Finding, ...]":

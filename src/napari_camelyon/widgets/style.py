@@ -1,15 +1,20 @@
 """Colours and small pieces that the docks share."""
 
+import re
+
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QSizePolicy
 
 __all__ = [
     "CLASS_COLOURS",
     "NOT_A_DEVICE",
     "STAGE_COLOURS",
+    "breakable",
     "chip",
     "disclaimer",
     "note",
+    "sentence",
+    "stage_colour",
     "three_digits",
 ]
 
@@ -19,13 +24,21 @@ NOT_A_DEVICE = "Research software, not a medical device."
 _GREEN, _YELLOW, _ORANGE, _RED, _CRIMSON = "#6cc08b", "#e8cf5a", "#f2a154", "#ee7f74", "#e0608a"
 _GREY = "#a5acb8"
 
+_JOINT = re.compile(r"([_\-/\\])")
+_LONGEST_WORD = 24
+"""Characters that fit a line of a dock of 300 px."""
+
 CLASS_COLOURS = {"negative": _GREEN, "itc": _YELLOW, "micro": _ORANGE, "macro": _RED}
+_PURPLE = "#c77dd6"
 STAGE_COLOURS = {
     "pN0": _GREEN,
     "pN0(i+)": _YELLOW,
     "pN1mi": _ORANGE,
     "pN1": _RED,
     "pN2": _CRIMSON,
+    "pN1a": _RED,
+    "pN2a": _CRIMSON,
+    "pN3a": _PURPLE,
 }
 CLASS_TITLES = {"negative": "negative", "itc": "ITC", "micro": "micro", "macro": "macro"}
 
@@ -48,6 +61,31 @@ def set_chip(label: QLabel, text: str, colour: str | None = None, *, size_pt: in
     )
     if style != label.styleSheet():
         label.setStyleSheet(style)
+
+
+def stage_colour(stage: str) -> str:
+    """Return the colour of a stage, with ``(sn)`` or without; grey for what is none."""
+    return STAGE_COLOURS.get(stage.removesuffix("(sn)"), _GREY)
+
+
+def breakable(text: str) -> str:
+    """Let long names be broken where they have a joint: Qt breaks lines at blanks alone."""
+    return " ".join(
+        _JOINT.sub("\\1\u200b", word) if len(word) > _LONGEST_WORD else word
+        for word in text.split(" ")
+    )
+
+
+def sentence(text: str = "") -> QLabel:
+    """Return a label for a sentence that is to be read: wrapping, to be copied."""
+    label = QLabel(breakable(text))
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    # A long word must not make a dock wider than its neighbours.
+    policy = label.sizePolicy()
+    policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+    label.setSizePolicy(policy)
+    return label
 
 
 def note(text: str = "") -> QLabel:
