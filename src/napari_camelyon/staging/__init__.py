@@ -11,8 +11,11 @@ from napari_camelyon.staging.certainty import (
     patient_certainty,
     stage_probabilities,
 )
+from napari_camelyon.staging.learned_node import NodeForest, read_forest, write_forest
 from napari_camelyon.staging.lesion_file import read_lesions, write_lesions
 from napari_camelyon.staging.lesions import Lesion, find_lesions
+from napari_camelyon.staging.methods import NODE_METHODS, PATCH_THRESHOLDS, PatchRule, call_node
+from napari_camelyon.staging.node_features import FEATURE_NAMES, node_features
 from napari_camelyon.staging.node_file import read_node, write_node
 from napari_camelyon.staging.nodes import (
     ITC_LIMIT_MM,
@@ -63,11 +66,14 @@ from napari_camelyon.staging.sensitivity import (
 __all__ = [
     "AJCC_STAGES",
     "EXPECTED_NODES",
+    "FEATURE_NAMES",
     "ITC_LIMIT_MM",
     "JOIN_DILATION_UM",
     "MICRO_LIMIT_MM",
     "MIN_PATCHES",
     "NODE_CLASSES",
+    "NODE_METHODS",
+    "PATCH_THRESHOLDS",
     "SCHEMES",
     "STAGES",
     "Change",
@@ -76,8 +82,10 @@ __all__ = [
     "NodeCalibration",
     "NodeCertainty",
     "NodeClass",
+    "NodeForest",
     "NodeResult",
     "Override",
+    "PatchRule",
     "PatientCertainty",
     "PatientResult",
     "Region",
@@ -86,6 +94,7 @@ __all__ = [
     "Stage",
     "StageRange",
     "apply_overrides",
+    "call_node",
     "classify_node",
     "find_lesions",
     "fit_node_calibration",
@@ -95,6 +104,7 @@ __all__ = [
     "node_certainty",
     "node_class_of_regions",
     "node_class_of_size",
+    "node_features",
     "node_probabilities",
     "override_node",
     "overrides_in_force",
@@ -102,6 +112,7 @@ __all__ = [
     "patient_certainty",
     "range_at",
     "read_calibration",
+    "read_forest",
     "read_lesions",
     "read_node",
     "restage_node",
@@ -114,6 +125,7 @@ __all__ = [
     "undo_override",
     "what_would_change",
     "write_calibration",
+    "write_forest",
     "write_lesions",
     "write_node",
 ]
