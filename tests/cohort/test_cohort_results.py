@@ -1,6 +1,7 @@
 """The result folder of a slide: complete, replaced in place, never another slide's."""
 
 import json
+from dataclasses import replace
 import platform
 from datetime import UTC, datetime
 
@@ -160,3 +161,13 @@ def test_a_folder_of_results_is_staged_patient_by_patient(tmp_path):
     assert second.stage == "pN0"
     assert "patient_002_node_0" in second.reasons[-2]
     assert stage_source(tmp_path, expected_nodes=1)[1].is_certain
+
+
+def test_a_patient_whose_nodes_are_of_different_models_says_so(tmp_path):
+    write(tmp_path, heatmap_of("patient_017_node_1"))
+    write(tmp_path, heatmap_of("patient_017_node_2"))
+    (alike,) = stage_source(tmp_path)
+    assert "cannot be compared" not in alike.describe()
+    write(tmp_path, replace(heatmap_of("patient_017_node_3"), model_sha256="0" * 64))
+    (mixed,) = stage_source(tmp_path)
+    assert "patient_017_node_3 has another model" in mixed.describe()

@@ -10,7 +10,7 @@ from napari_camelyon.cohort.results import find_result_folders
 from napari_camelyon.cohort.tables import read_stage_table
 from napari_camelyon.errors import ResultError, StagingError
 from napari_camelyon.files import read_json_result, write_json
-from napari_camelyon.heatmaps import read_heatmap
+from napari_camelyon.heatmaps import HEATMAP_FOLDER, Heatmap, read_heatmap
 from napari_camelyon.staging import (
     SCHEMES,
     LesionRules,
@@ -21,6 +21,7 @@ from napari_camelyon.staging import (
     PatientResult,
     Scheme,
     call_node,
+    check_comparable,
     parse_node_class,
     read_node,
     stage_patient,
@@ -110,6 +111,7 @@ def stage_source(
             scheme=scheme,
             sentinel_only=sentinel_only,
             overrides=kept_overrides(source),
+            heatmaps=_heatmaps(folders),
         )
     table = read_stage_table(source)
     if not table.nodes:
@@ -155,6 +157,7 @@ def stage_nodes(
     scheme: Scheme = "camelyon17",
     sentinel_only: bool = False,
     overrides: Mapping[str, tuple[Override, ...]] | None = None,
+    heatmaps: Mapping[str, Heatmap] | None = None,
 ) -> list[PatientResult]:
     """Group nodes by patient and stage each.
 
@@ -168,6 +171,8 @@ def stage_nodes(
         As in `stage_source`.
     overrides : mapping of str to tuple of Override, optional
         What persons said, by patient.
+    heatmaps : mapping of str to Heatmap, optional
+        By node: where those of a patient differ in what matters for sizes, the reasons say so.
 
     Raises
     ------
@@ -190,6 +195,7 @@ def stage_nodes(
             scheme,
             sentinel_only,
             (overrides or {}).get(patient, ()),
+            check_comparable({k: v for k, v in (heatmaps or {}).items() if k in members}),
         )
         for patient, members in sorted(patients.items())
     ]
@@ -289,6 +295,7 @@ def _stage(
     scheme: Scheme,
     sentinel_only: bool,
     overrides: tuple[Override, ...] = (),
+    remarks: tuple[str, ...] = (),
 ) -> PatientResult:
     if patient_of_node(next(iter(nodes))) is not None and expected_nodes is None:
         # What is missing of a CAMELYON17 patient has a name.
@@ -301,7 +308,17 @@ def _stage(
         scheme=scheme,
         sentinel_only=sentinel_only,
         overrides=overrides,
+        remarks=remarks,
     )
+
+
+def _heatmaps(folders: Iterable[Path]) -> dict[str, Heatmap]:
+    """Return the heatmaps of result folders by node, where there are any."""
+    return {
+        read_node(folder).name: read_heatmap(folder)
+        for folder in folders
+        if (folder / HEATMAP_FOLDER).is_dir()
+    }
 
 
 def _override(entry: Mapping[str, Any]) -> Override:

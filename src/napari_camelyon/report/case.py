@@ -1,5 +1,6 @@
 """What a report says, gathered from the files of a case."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,9 +19,31 @@ from napari_camelyon.geometry import slide_to_level
 from napari_camelyon.slides import open_slide
 from napari_camelyon.staging import Lesion, NodeResult, read_lesions, read_node
 
-__all__ = ["DISCLAIMER", "CaseNode", "CaseReport", "gather_case", "size_of", "to_limits"]
+__all__ = [
+    "CLASS_NAMES",
+    "DISCLAIMER",
+    "CaseNode",
+    "CaseReport",
+    "facts_of_runs",
+    "gather_case",
+    "size_of",
+    "to_limits",
+]
 
 DISCLAIMER = "Research software, not a medical device. Not for diagnosis."
+
+_RUN_FACTS = (
+    ("Model", "model_name"),
+    ("SHA-256 of the model", "model_sha256"),
+    ("Fingerprint of the slide", "slide_fingerprint"),
+    ("Finished", "finished"),
+    ("Parameters", "parameters"),
+    ("Stain", "stain"),
+    ("Numeric path", "numeric_path"),
+    ("Versions", "versions"),
+)
+CLASS_NAMES = {"negative": "negative", "itc": "ITC", "micro": "micro", "macro": "macro"}
+"""As they are shown to people."""
 
 _THUMBNAIL_PX = 360
 _MOST_LESIONS = 5
@@ -165,6 +188,48 @@ def to_limits(node: CaseNode) -> str:
         if beyond is not None:
             said.append(f"{abs(beyond):.2f} mm {'over' if beyond > 0 else 'under'} {limit}")
     return ", ".join(said)
+
+
+def facts_of_runs(case: CaseReport) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return how the results were computed: what all nodes share first, then each node's own.
+
+    Returns
+    -------
+    list of (title, list of (name, words))
+    """
+    told = {
+        node.name: {name: in_words(node.run.get(key)) for name, key in _RUN_FACTS}
+        for node in case.nodes
+        if node.run
+    }
+    shared = {
+        name
+        for name, _ in _RUN_FACTS
+        if len(told) > 1 and len({facts[name] for facts in told.values()}) == 1
+    }
+    first = next(iter(told.values()), {})
+    groups = [("All nodes", [(name, first[name]) for name, _ in _RUN_FACTS if name in shared])]
+    groups += [
+        (node, [(name, words) for name, words in facts.items() if name not in shared])
+        for node, facts in told.items()
+    ]
+    return [
+        (title, [(name, words) for name, words in rows if words])
+        for title, rows in groups
+        if any(words for _, words in rows)
+    ]
+
+
+def in_words(value: Any) -> str:
+    """Return a JSON value as a line of text; what is empty or unknown is left out."""
+    if isinstance(value, dict):
+        parts = {name: in_words(one) for name, one in value.items()}
+        return "; ".join(f"{name}: {words}" for name, words in parts.items() if words)
+    if isinstance(value, list):
+        return ", ".join(words for one in value if (words := in_words(one)))
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value)
 
 
 def _node(name: str, node_class: str | None, folder: Path, slides: Path | None) -> CaseNode:

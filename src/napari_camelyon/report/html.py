@@ -2,18 +2,24 @@
 
 import base64
 import io
-import json
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from napari_camelyon.files import atomic_file
-from napari_camelyon.report.case import DISCLAIMER, CaseNode, CaseReport, size_of, to_limits
+from napari_camelyon.report.case import (
+    CLASS_NAMES,
+    DISCLAIMER,
+    CaseNode,
+    CaseReport,
+    facts_of_runs,
+    size_of,
+    to_limits,
+)
 
 __all__ = ["CLASS_COLOURS", "write_html"]
 
@@ -46,7 +52,8 @@ section.node h3 { margin: 0 0 .3rem; font-size: 1rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .88rem; margin: .5rem 0; }
 th, td { text-align: left; padding: .18rem .8rem .18rem 0; vertical-align: top;
   overflow-wrap: anywhere; }
-th { color: #5b6270; font-weight: 600; }
+th { color: #5b6270; font-weight: 600; white-space: nowrap; }
+h3 { font-size: .98rem; margin: 1rem 0 .2rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .nothing { width: 200px; min-height: 80px; display: flex; align-items: center;
   justify-content: center; text-align: center; background: #f3f4f6; border-radius: .3rem;
@@ -97,7 +104,8 @@ def _page(case: CaseReport) -> str:
     parts += [_node(node) for node in case.nodes]
     if case.overrides:
         parts += ["<h2>What persons said</h2>", _list(case.overrides)]
-    parts += ["<h2>How it was computed</h2>", *map(_run, case.nodes)]
+    parts.append("<h2>How it was computed</h2>")
+    parts += [_facts(title, rows) for title, rows in facts_of_runs(case)]
     parts.append(f"<footer>{DISCLAIMER}</footer></body></html>")
     return "\n".join(parts)
 
@@ -106,12 +114,14 @@ def _node(node: CaseNode) -> str:
     colour = CLASS_COLOURS.get(node.node_class, CLASS_COLOURS[None])
     result = node.result
     parts = ['<section class="node">', _figure(node), "<div>", f"<h3>{escape(node.name)}</h3>"]
-    said = escape(node.node_class or "no result")
+    said = escape(CLASS_NAMES.get(node.node_class or "", "no result"))
     parts.append(f'<p><span class="chip" style="background:{colour}">{said}</span>')
     parts.append(f"{escape(size_of(node))}</p>")
     if result is not None:
         if result.node_class != node.node_class:
-            parts.append(f'<p class="small">The program found {escape(result.node_class)}.</p>')
+            parts.append(
+                f'<p class="small">The program found {CLASS_NAMES[result.node_class]}.</p>'
+            )
         if to_limits(node):
             parts.append(f'<p class="small">{escape(to_limits(node))}</p>')
         parts.append(_list(result.reasons))
@@ -147,34 +157,11 @@ def _lesions(node: CaseNode) -> str:
     return f"<table><tr>{header}</tr>{''.join(rows)}</table>{rest}"
 
 
-def _run(node: CaseNode) -> str:
-    if not node.run:
-        return ""
-    rows = [
-        ("model", node.run.get("model_name")),
-        ("SHA-256 of the model", node.run.get("model_sha256")),
-        ("fingerprint of the slide", node.run.get("slide_fingerprint")),
-        ("finished", node.run.get("finished")),
-        ("parameters", node.run.get("parameters")),
-        ("stain", node.run.get("stain")),
-        ("numbers", node.run.get("numeric_path")),
-        ("versions", node.run.get("versions")),
-    ]
+def _facts(title: str, rows: Iterable[tuple[str, str]]) -> str:
     cells = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(in_words(value))}</td></tr>"
-        for name, value in rows
-        if value
+        f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in rows
     )
-    return f"<h3>{escape(node.name)}</h3><table>{cells}</table>"
-
-
-def in_words(value: Any) -> str:
-    """Return a JSON value as a line of text."""
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {in_words(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(in_words(one) for one in value)
-    return value if isinstance(value, str) else json.dumps(value)
+    return f"<h3>{escape(title)}</h3><table>{cells}</table>"
 
 
 def _list(sentences: Iterable[str]) -> str:

@@ -10,8 +10,16 @@ from PIL import Image
 
 from napari_camelyon.errors import ResultError
 from napari_camelyon.files import atomic_file
-from napari_camelyon.report.case import DISCLAIMER, CaseNode, CaseReport, size_of, to_limits
-from napari_camelyon.report.html import CLASS_COLOURS, in_words
+from napari_camelyon.report.case import (
+    CLASS_NAMES,
+    DISCLAIMER,
+    CaseNode,
+    CaseReport,
+    facts_of_runs,
+    size_of,
+    to_limits,
+)
+from napari_camelyon.report.html import CLASS_COLOURS
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
@@ -104,8 +112,12 @@ def _story(case: CaseReport, width: float) -> "list[Flowable]":
     if case.overrides:
         story += [_text("What persons said", "heading"), *_list(case.overrides)]
     story.append(_text("How it was computed", "heading"))
-    for node in case.nodes:
-        story += _run(node)
+    for title, rows in facts_of_runs(case):
+        story.append(_text(title, "strong"))
+        story += [
+            _text(f"<b>{escape(name)}</b> {escape(words)}", "small", is_markup=True)
+            for name, words in rows
+        ]
     return story
 
 
@@ -114,12 +126,14 @@ def _node(node: CaseNode, width: float) -> "Flowable":
     from reportlab.platypus import Table
 
     colour = CLASS_COLOURS.get(node.node_class, CLASS_COLOURS[None])
-    said = escape(node.node_class or "no result")
+    said = escape(CLASS_NAMES.get(node.node_class or "", "no result"))
     chip = f'<font color="{colour}"><b>{said}</b></font> {escape(size_of(node))}'
     words: list[Any] = [_text(node.name, "strong"), _text(chip, "body", is_markup=True)]
     if node.result is not None:
         if node.result.node_class != node.node_class:
-            words.append(_text(f"The program found {node.result.node_class}.", "small"))
+            words.append(
+                _text(f"The program found {CLASS_NAMES[node.result.node_class]}.", "small")
+            )
         if to_limits(node):
             words.append(_text(to_limits(node), "small"))
         words += _list(node.result.reasons)
@@ -159,30 +173,6 @@ def _figure(node: CaseNode) -> "Flowable":
     height_px, width_px = node.picture.shape[:2]
     scale = _PICTURE_MM * mm / max(width_px, height_px * 0.75)
     return Picture(file, width=width_px * scale, height=height_px * scale)
-
-
-def _run(node: CaseNode) -> "list[Flowable]":
-    if not node.run:
-        return []
-    told = [
-        ("model", "model_name"),
-        ("SHA-256", "model_sha256"),
-        ("slide", "slide_fingerprint"),
-        ("finished", "finished"),
-        ("parameters", "parameters"),
-        ("stain", "stain"),
-        ("numbers", "numeric_path"),
-        ("versions", "versions"),
-    ]
-    words = [
-        f"<b>{name}</b> {escape(in_words(node.run[key]))}"
-        for name, key in told
-        if node.run.get(key)
-    ]
-    return [
-        _text(node.name, "strong"),
-        *(_text(one, "small", is_markup=True) for one in words),
-    ]
 
 
 def _list(sentences: Iterable[str]) -> "list[Flowable]":

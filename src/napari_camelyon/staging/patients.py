@@ -127,6 +127,7 @@ def stage_patient(
     scheme: Scheme = "camelyon17",
     sentinel_only: bool = False,
     overrides: Iterable[Override] = (),
+    remarks: Iterable[str] = (),
 ) -> PatientResult:
     """Derive the pN stage of a patient.
 
@@ -146,6 +147,8 @@ def stage_patient(
         ``(sn)`` (AJCC 8th edition; the limit is in the CAP protocol for invasive breast cancer).
     overrides : iterable of Override
         What persons said of nodes: it holds over what is given for them.
+    remarks : iterable of str
+        Sentences to be added to the reasons, such as those of `check_comparable`.
 
     Raises
     ------
@@ -192,6 +195,7 @@ def stage_patient(
             *_override_reasons(given, history),
             *_near_limit_reasons(classes, results, stage, scheme),
             *_gap_reasons(classes, unfinished, absent, possible),
+            *remarks,
         ),
         scheme=scheme,
         sentinel=sentinel,
