@@ -40,6 +40,7 @@ _Answer = Callable[["_Asked"], "_Asked"]
 
 _SO_FAR_EVERY_S = 2.0
 """How often a run that goes on is asked what it has found by now."""
+_BESIDE = 2
 _TRIED = tuple(np.arange(0.05, 0.951, 0.05).round(2).tolist())
 """Thresholds that are tried for the stages over all of them."""
 
@@ -71,9 +72,11 @@ class LiveStaging(QObject):
         self.ranges: tuple[StageRange, ...] = ()
         self._ranges_of: object = None
         self._stop_trying = Event()
-        # One thread: what is wanted by then is asked when the last answer is there.
+        # One thread asks: what is wanted by then it asks when the last answer is there. Some of
+        # the work on a node lets go of the interpreter, so nodes are worked on beside each other.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="restage")
-        self._busy = False
+        self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="restage-node")
+        self._busy = self._stopped = False
         self.is_stale = False
         self._wanted: LesionRules | None = None
         self._unsettled: list[NodeView] = []
@@ -90,8 +93,9 @@ class LiveStaging(QObject):
     def stop(self) -> None:
         """Ask for nothing more, and wait until what was asked is answered."""
         self._stop_trying.set()
-        self._wanted, self._unsettled = None, []
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._wanted, self._unsettled, self._stopped = None, [], True
+        for thread in (self._thread, self._beside):
+            thread.shutdown(wait=True, cancel_futures=True)
 
     # -- a slider that moves --------------------------------------------------------------------
 
@@ -113,7 +117,7 @@ class LiveStaging(QObject):
             self._end()
 
     def _ask_next(self) -> None:
-        if self._busy:
+        if self._busy or self._stopped:
             return
         if self._wanted is not None:
             rules, self._wanted = self._wanted, None
@@ -129,7 +133,7 @@ class LiveStaging(QObject):
         self._thread.submit(self._in_thread, answer, asked)
 
     def _in_thread(self, answer: _Answer, asked: list[_Asked]) -> None:
-        answers = [answer(one) for one in asked]
+        answers = list(self._beside.map(answer, asked))
         with suppress(RuntimeError):  # the window was closed meanwhile
             self._answered.emit(answers)
 
@@ -166,7 +170,7 @@ class LiveStaging(QObject):
         ]
         rules = replace(view.rules, threshold=None)
         of = (tuple(one.heatmap for one in asked), rules, view.choices)
-        if of == self._ranges_of or self.is_busy:
+        if of == self._ranges_of or self.is_busy or self._stopped:
             return
         self._ranges_of = of
         self._stop_trying.set()

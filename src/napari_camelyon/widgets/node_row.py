@@ -121,6 +121,7 @@ class NodeRow(QFrame):
         self.name = name
         self.has_slide = node is not None
         self._slide_picture = None if node is None else node.slide.thumbnail(_THUMBNAIL_PX * 2)
+        self._painted: tuple[Heatmap | None, str, float] | None = None
         self.setObjectName("node")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._build()
@@ -211,15 +212,21 @@ class NodeRow(QFrame):
         self.setToolTip(_tool_tip(node, result, override))
         self.undo_button.setVisible(override is not None)
         self.setAccessibleName(f"{self.name}: {self.chip.text()}")
-        if node is not None and self._slide_picture is not None:
-            self.picture.setPixmap(
-                _picture(self._slide_picture, node, self.picture.devicePixelRatioF())
-            )
-        else:
+        self._show_picture(node)
+
+    def _show_picture(self, node: NodeView | None) -> None:
+        if node is None or self._slide_picture is None:
             self.picture.setText("no slide")
             self.picture.setStyleSheet(
                 "border: 1px dashed #9aa3b2; border-radius: 4px; color: #9aa3b2; font-size: 8pt;"
             )
+            return
+        ratio = self.picture.devicePixelRatioF()
+        # While a slider moves the heatmap stays; to look through it would take longer than staging.
+        painted = (node.heatmap, node.status, ratio)
+        if painted != self._painted:
+            self._painted = painted
+            self.picture.setPixmap(_picture(self._slide_picture, node, ratio))
 
     def _show_frame(self, *, shown: bool) -> None:
         font = self.title.font()
@@ -286,9 +293,9 @@ class NodeRow(QFrame):
             words.append(node.status)
         self.status.setText(breakable(node.problem) or " · ".join(words))
         self.status.setVisible(bool(self.status.text()))
-        share = node.heatmap.computed_share if node.heatmap is not None else 0.0
         self.progress.setVisible(node.is_running)
         if node.is_running:
+            share = None if node.heatmap is None else node.heatmap.computed_share
             self.progress.show_share(share or 0.0)
 
     # -- what a person does ---------------------------------------------------------------------
