@@ -82,3 +82,7 @@ class StainError(CamelyonError, ValueError):
 
 class EvaluationError(CamelyonError, ValueError):
     """Predictions and truth do not fit each other, or a score is not defined on them."""
+
+
+class CalibrationError(CamelyonError, ValueError):
+    """A calibration cannot be fitted, or does not fit what it is to be used on."""

@@ -1,6 +1,8 @@
 """patches.parquet: one row a patch, in columns that other programs can read."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow
@@ -124,3 +126,40 @@ def test_maps_become_columns_and_come_back_in_place(tmp_path):
     np.testing.assert_array_equal(found["uncertainty_total"], spread)
     with pytest.raises(ValueError, match="a column 'uncertainty_total' already"):
         write_patches(heatmap, tmp_path, extra={"uncertainty_total": spread})
+
+
+def test_columns_of_any_type_come_back(tmp_path):
+    extra = {
+        "flag": np.array([[True, False, True], [False, False, True]]),
+        "count": np.arange(6, dtype=np.uint16).reshape(2, 3).T.copy().T,
+        "word": np.array([["a", "b", "c"], ["d", "e", "f"]]),
+    }
+    everything = np.ones((2, 3), bool)
+    write_patches(make(), tmp_path, planned=everything, extra=extra)
+    columns = read_patches(tmp_path).columns
+    for name, values in extra.items():
+        assert columns[name].tolist() == values.ravel().tolist()
+    assert columns["count"].dtype == np.uint16
+
+
+def test_columns_with_gaps_come_back(tmp_path):
+    path = write_patches(make(), tmp_path)
+    gaps = pyarrow.array([1, None, 3, 4], pyarrow.float32())
+    parquet.write_table(parquet.read_table(path).append_column("gaps", gaps), path)
+    np.testing.assert_array_equal(read_patches(path).columns["gaps"], np.float32([1, NAN, 3, 4]))
+
+
+def test_the_table_is_written_without_pandas_which_takes_long_to_import(tmp_path):
+    program = """
+import sys, numpy as np
+from napari_camelyon.geometry import Grid
+from napari_camelyon.heatmaps import Heatmap, write_patches
+heatmap = Heatmap(Grid(2, 3, 0, 0, 9, 9, 9, 9), np.ones((2, 3), np.float32), (1.0, 1.0))
+write_patches(heatmap, sys.argv[1])
+print(*({"pandas"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""

@@ -9,6 +9,7 @@ import click
 
 from napari_camelyon import __version__
 from napari_camelyon.cli import annotations
+from napari_camelyon.cli.calibrating import calibrate
 from napari_camelyon.cli.compare import compare
 from napari_camelyon.cli.evaluating import evaluate
 from napari_camelyon.cli.measuring import measure
@@ -134,6 +135,7 @@ main.add_command(models)
 main.add_command(predict)
 
 
+main.add_command(calibrate)
 main.add_command(evaluate)
 main.add_command(measure)
 main.add_command(stage)

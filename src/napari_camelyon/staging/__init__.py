@@ -1,5 +1,16 @@
 """From a heatmap to lesions, from lesions to the node's class, from nodes to the patient's pN."""
 
+from napari_camelyon.staging.calibration_file import read_calibration, write_calibration
+from napari_camelyon.staging.certainty import (
+    NodeCalibration,
+    NodeCertainty,
+    PatientCertainty,
+    fit_node_calibration,
+    node_certainty,
+    node_probabilities,
+    patient_certainty,
+    stage_probabilities,
+)
 from napari_camelyon.staging.lesion_file import read_lesions, write_lesions
 from napari_camelyon.staging.lesions import Lesion, find_lesions
 from napari_camelyon.staging.node_file import read_node, write_node
@@ -62,9 +73,12 @@ __all__ = [
     "Change",
     "Lesion",
     "LesionRules",
+    "NodeCalibration",
+    "NodeCertainty",
     "NodeClass",
     "NodeResult",
     "Override",
+    "PatientCertainty",
     "PatientResult",
     "Region",
     "Restaged",
@@ -74,25 +88,32 @@ __all__ = [
     "apply_overrides",
     "classify_node",
     "find_lesions",
+    "fit_node_calibration",
     "is_outdated",
     "measure_lesions",
     "measure_regions",
+    "node_certainty",
     "node_class_of_regions",
     "node_class_of_size",
+    "node_probabilities",
     "override_node",
     "overrides_in_force",
     "parse_node_class",
+    "patient_certainty",
     "range_at",
+    "read_calibration",
     "read_lesions",
     "read_node",
     "restage_node",
     "restage_nodes",
     "stage_of_counts",
     "stage_patient",
+    "stage_probabilities",
     "stages_of",
     "stages_over_thresholds",
     "undo_override",
     "what_would_change",
+    "write_calibration",
     "write_lesions",
     "write_node",
 ]

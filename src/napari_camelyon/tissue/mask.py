@@ -10,7 +10,7 @@ from scipy import ndimage
 from napari_camelyon.geometry import mean_mpp
 from napari_camelyon.slides import Damage, Slide, read_downsampled
 
-__all__ = ["TissueMask", "is_ink", "tissue_mask"]
+__all__ = ["TissueMask", "colour_spread", "is_ink", "tissue_mask"]
 
 MASK_MPP = 8.0
 """µm per mask pixel: fine enough for a 62 µm patch, and a slide takes milliseconds."""
@@ -138,13 +138,21 @@ def tissue_mask(
             factor=pixel_px,
             on_damage=damages.append,  # its colour is no ink's, and coloured as tissue is
         )
-        coloured = np.ptp(strip, axis=2) > min_colour_spread
+        coloured = colour_spread(strip) > min_colour_spread
         found[start:stop] = coloured & ~is_ink(strip)
     lost_px = sum(damage.width_px * damage.height_px for damage in damages)
     if lost_px >= slide.width_px * slide.height_px:
         raise damages[0].error
     min_area = 4 if pixel_um2 is None else max(1, round(min_area_um2 / pixel_um2))
     return TissueMask(_tidy(found, min_area), pixel_px)
+
+
+def colour_spread(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the largest minus the smallest of R, G and B of pixels, shape (..., 3)."""
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    # Not numpy.ptp: along three values it takes 25 times as long.
+    largest = np.maximum(np.maximum(red, green), blue)
+    return np.asarray(largest - np.minimum(np.minimum(red, green), blue))
 
 
 def is_ink(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from napari_camelyon.errors import StainError
 from napari_camelyon.geometry import mean_mpp
 from napari_camelyon.slides import Damage, Slide, read_resampled
 from napari_camelyon.stain import ColourFit, StainFit, StainMethod, fit_stain
-from napari_camelyon.tissue.mask import MIN_COLOUR_SPREAD, TissueMask, is_ink
+from napari_camelyon.tissue.mask import MIN_COLOUR_SPREAD, TissueMask, colour_spread, is_ink
 
 __all__ = ["fit_slide_stain", "sample_tissue"]
 
@@ -64,7 +64,7 @@ def sample_tissue(slide: Slide, mask: TissueMask) -> NDArray[np.uint8]:
         )
         if not damages:
             # The mask is coarse: glass between the cells and at the edge is within it.
-            coloured = np.ptp(pixels, axis=2) > MIN_COLOUR_SPREAD
+            coloured = colour_spread(pixels) > MIN_COLOUR_SPREAD
             tissue = _mask_on(mask, left_px, top_px, pixel_px) & coloured & ~is_ink(pixels)
             found.append(pixels[tissue])
     return np.concatenate(found)
