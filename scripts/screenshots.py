@@ -157,7 +157,7 @@ def stage_dock(dock: "StageDock", out: Path) -> None:
         wait(600)
         scroll.setValue(place())
         wait(200)
-        pictures.append(photograph(dock))
+        pictures.append(picture_of(dock))
     beside(pictures, out / "stage-dock.webp")
     holder.setFloating(False)
     wait(600)
@@ -185,12 +185,12 @@ def docks_of_a_run(dock: "InferenceDock") -> list[Image.Image]:
 
 def photograph_dock(dock: "InferenceDock") -> Image.Image:
     """Return a picture of the dock without the room that is left below it."""
-    picture = photograph(dock)
+    picture = picture_of(dock)
     lowest = dock.looking_closer.button.geometry().bottom() + 10
     return picture.crop((0, 0, picture.width, min(picture.height, lowest)))
 
 
-def photograph(widget: "QWidget") -> Image.Image:
+def picture_of(widget: "QWidget") -> Image.Image:
     """Return a picture of a widget."""
     from qtpy.QtGui import QImage
 

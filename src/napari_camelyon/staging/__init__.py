@@ -11,6 +11,7 @@ from napari_camelyon.staging.certainty import (
     patient_certainty,
     stage_probabilities,
 )
+from napari_camelyon.staging.comparable import check_comparable
 from napari_camelyon.staging.lesion_file import read_lesions, write_lesions
 from napari_camelyon.staging.lesions import Lesion, find_lesions
 from napari_camelyon.staging.node_file import read_node, write_node
@@ -86,6 +87,7 @@ __all__ = [
     "Stage",
     "StageRange",
     "apply_overrides",
+    "check_comparable",
     "classify_node",
     "find_lesions",
     "fit_node_calibration",

@@ -27,8 +27,10 @@ from napari_camelyon.staging import (
     NodeResult,
     Override,
     PatientResult,
+    check_comparable,
     override_node,
     overrides_in_force,
+    read_calibration,
     undo_override,
     what_would_change,
 )
@@ -39,8 +41,15 @@ from napari_camelyon.widgets.napari_compat import camera, main_window
 from napari_camelyon.widgets.node_row import NodeRow
 from napari_camelyon.widgets.opening_patient import PatientOpener
 from napari_camelyon.widgets.override_dialog import OverrideDialog, kept_initials
+from napari_camelyon.widgets.patient_choices import certainty_of
 from napari_camelyon.widgets.patient_view import patient_view
-from napari_camelyon.widgets.stage_head import StageHead, StageReasons, stability_words
+from napari_camelyon.widgets.stage_head import (
+    StageCertainty,
+    StageHead,
+    StageReasons,
+    certainty_words,
+    stability_words,
+)
 from napari_camelyon.widgets.staging_form import (
     RuleSliders,
     SchemeBox,
@@ -208,6 +217,23 @@ class StageDock(QWidget):
         if folder:
             self.open_patient(folder)
 
+    def open_calibration(self, path: Path | str) -> None:
+        """Take a calibration into account, if it is of the model of the results."""
+        try:
+            calibration = read_calibration(path)
+            for node in self._view.nodes.values():
+                if node.heatmap is not None:
+                    calibration.check_model(node.heatmap.model_sha256)
+        except CamelyonError as error:
+            show_error(str(error))
+            return
+        self._view.choose(calibration=calibration)
+
+    def _ask_for_calibration(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open calibration", "", "Calibration (*.json)")
+        if path:
+            self.open_calibration(path)
+
     def _ask_for_slides(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Add slides", "", _SLIDE_FILES)
         self.open_slides(paths)
@@ -250,6 +276,7 @@ class StageDock(QWidget):
         self.threshold_slider = self.sliders.threshold_slider
         self.sliders.show_rules(self._view.lesion_rules)
         self.sliders.moved.connect(self._on_rules)
+        self.certainty = StageCertainty()
         self.scheme = SchemeBox()
         self.scheme.changed.connect(self._on_scheme)
 
@@ -289,6 +316,7 @@ class StageDock(QWidget):
         inside.setSpacing(6)
         inside.addWidget(self.reasons)
         inside.addWidget(self.sliders)
+        inside.addWidget(self.certainty)
         inside.addLayout(self.node_list)
         inside.addWidget(self.changes)
         self.rules = QWidget()
@@ -301,6 +329,13 @@ class StageDock(QWidget):
             "A node is macro above 2.0 mm, micro above 0.2 mm, else ITC, which never counts as "
             "positive."
         )
+        self.calibration_button = QPushButton("Calibration …")
+        self.calibration_button.setToolTip(
+            "A file that napari-camelyon calibrate has written: gives sets of classes and stages "
+            "that hold the truth as often as it was asked for."
+        )
+        self.calibration_button.clicked.connect(self._ask_for_calibration)
+        rules.addWidget(self.calibration_button)
         rules.addWidget(self.explanation)
         inside.addWidget(self.rules)
         inside.addStretch(1)
@@ -373,12 +408,15 @@ class StageDock(QWidget):
         for part in (self.sliders, self.rules):
             part.setVisible(bool(self.rows))  # without a node there is nothing that they move
         self._show_stability(result)
+        self._show_certainty(result)
+        heatmaps = {name: node.heatmap for name, node in view.nodes.items() if node.heatmap}
+        problems = (*choices.problems, *check_comparable(heatmaps))
         if result is None:
             self.head.show_nothing(len(self.rows))
-            self.reasons.show_hint(_NO_RESULT if self.rows else _NOTHING_OPEN, choices.problems)
+            self.reasons.show_hint(_NO_RESULT if self.rows else _NOTHING_OPEN, problems)
             return
         self.head.show_result(result)
-        self.reasons.show_sentences(result.reasons, choices.problems)
+        self.reasons.show_sentences(result.reasons, problems)
         self.changes.show_changes(
             what_would_change(
                 result,
@@ -391,6 +429,23 @@ class StageDock(QWidget):
                 threshold=view.threshold,
             )
         )
+
+    def _show_certainty(self, result: PatientResult | None) -> None:
+        if result is None:
+            self.certainty.show_certainty({}, "")
+            return
+        if self.live.is_stale:  # it follows from the lesions, which follow when the hand rests
+            return
+        nodes = self._view.nodes.items()
+        lesions = {name: node.lesions for name, node in nodes if node.result is not None}
+        of_nodes, of_patient = certainty_of(self._view.choices, self._results(), lesions)
+        self.certainty.show_certainty(
+            {} if all(one is None for one in of_nodes.values()) else of_patient.probabilities,
+            of_patient.sentence,
+        )
+        for name, words in certainty_words(of_nodes).items():
+            if name in self.rows:
+                self.rows[name].show_certainty(words)
 
     def _show_stability(self, result: PatientResult | None) -> None:
         ranges = () if result is None else self.live.ranges
