@@ -398,3 +398,26 @@ def test_uncertainty_is_written_beside_the_values(command, micro_slide, darkness
     command("predict", micro_slide, *options, "--uncertainty", "tta", "--threshold", "0.9")
     kept = pyarrow.parquet.read_table(tmp_path / "micro" / "patches.parquet")
     assert kept.column("uncertainty_total").equals(table.column("uncertainty_total"))
+
+
+def test_nodes_are_called_by_other_methods_side_by_side(command, micro_slide, darkness, tmp_path):
+    out = tmp_path / "results"
+    assert command("predict", micro_slide, "--model", darkness, "--out", out).exit_code == 0
+    result = command("stage", out, "--method", "all", "--nodes", "1")
+    assert result.exit_code == 0, result.stderr
+    header = next(line for line in result.stdout.splitlines() if "clusters" in line)
+    assert header.split() == ["node", "size", "clusters", "proportion", "area"]
+    assert "not validated" in result.stdout
+    high = command("stage", out, "--seed-threshold", "1.0", "--threshold", "0.99", "--nodes", "1")
+    assert high.exit_code == 0, high.stderr
+    low = command("stage", out, "--threshold", "0.6", "--seed-threshold", "0.5")
+    assert low.exit_code == 1
+    assert "lower than the threshold" in low.stderr
+    learned = command("stage", out, "--method", "learned")
+    assert learned.exit_code == 1
+    assert "train-node" in learned.stderr
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"patient,stage\n{micro_slide.stem}.tif,micro\n")
+    few = command("train-node", out, labels, "--out", tmp_path / "forest.json")
+    assert few.exit_code == 1
+    assert "at least 8 nodes" in few.stderr

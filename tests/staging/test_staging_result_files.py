@@ -100,7 +100,7 @@ def test_a_node_comes_back_with_its_lesion(heatmap, tmp_path):
     assert write_node(node, tmp_path) == tmp_path / "node.json"
     assert read_node(tmp_path) == read_node(tmp_path / "node.json") == node
     entries = json.loads((tmp_path / "node.json").read_text())
-    assert entries["schema_version"] == 1
+    assert entries["schema_version"] == 2
     assert entries["deciding_lesion"] == 1
     assert entries["complete"] is True
     assert entries["beyond_micro_limit_mm"] == pytest.approx(node.diameter_mm - 2)
@@ -125,7 +125,7 @@ def spoil(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda e: e.update(schema_version=2), "newer napari-camelyon"),
+        (lambda e: e.update(schema_version=3), "newer napari-camelyon"),
         (lambda e: e.pop("schema_version"), "which schema"),
         (lambda e: e.pop("reasons"), "damaged"),
         (lambda e: e.update(name=3), "damaged"),

@@ -18,6 +18,7 @@ from napari_camelyon.cli.options import mpp_option, plausible_pair
 from napari_camelyon.cli.predicting import predict
 from napari_camelyon.cli.staging import stage
 from napari_camelyon.cli.text import alignment_lines, pixel_size, slide_lines
+from napari_camelyon.cli.train_node import train_node
 from napari_camelyon.errors import CamelyonError
 
 __all__ = ["main"]
@@ -139,6 +140,7 @@ main.add_command(calibrate)
 main.add_command(evaluate)
 main.add_command(measure)
 main.add_command(stage)
+main.add_command(train_node)
 
 
 @main.command(short_help="Show the whole way on generated slides.")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 from napari_camelyon.cli.text import DISCLAIMER, aligned
 
 if TYPE_CHECKING:
+    from napari_camelyon.cohort import NodeCall
     from napari_camelyon.staging import PatientResult
 
 __all__ = ["stage"]
@@ -40,6 +41,39 @@ _PATH = click.Path(path_type=Path)
     help="Only sentinel nodes were taken: with ajcc8 the stage bears (sn).",
 )
 @click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="P",
+    help="Find the lesions anew, from this probability on.",
+)
+@click.option(
+    "--seed-threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="P",
+    help="A deposit counts only if one of its patches reaches this.",
+)
+@click.option(
+    "--min-diameter-mm",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="Lesions of less are left out.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["size", "clusters", "proportion", "area", "learned", "all"]),
+    help="Call the nodes anew: by the size of lesions (the rule, and what the results hold), or as "
+    "the reference pipeline does, or as learned. Only the first is validated. all: print every "
+    "method's class side by side, and stage by size.",
+)
+@click.option(
+    "--patch-threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.8,
+    show_default=True,
+    help="From which a patch is positive for clusters, proportion and area (0.7, 0.8, 0.9).",
+)
+@click.option("--classifier", type=_PATH, metavar="JSON", help="From train-node, for learned.")
+@click.option(
     "--out",
     type=_PATH,
     metavar="CSV",
@@ -58,6 +92,12 @@ def stage(
     nodes: int | None,
     scheme: str,
     sentinel: bool,
+    threshold: float | None,
+    seed_threshold: float | None,
+    min_diameter_mm: float,
+    method: str | None,
+    patch_threshold: float,
+    classifier: Path | None,
     out: Path | None,
     submission: Path | None,
     as_json: bool,
@@ -69,16 +109,33 @@ def stage(
     macro) a node, as in CAMELYON17; where it holds the stages of patients too, they are compared.
     """
     from napari_camelyon.cohort import (
+        NodeCall,
         read_stage_table,
         stage_source,
         write_patients,
         write_stage_table,
         write_submission,
     )
-    from napari_camelyon.staging import SCHEMES
+    from napari_camelyon.staging import SCHEMES, LesionRules, PatchRule, read_forest
 
+    rules = LesionRules(
+        threshold=threshold, seed_threshold=seed_threshold, min_diameter_mm=min_diameter_mm
+    )
+    call = NodeCall(
+        rules=rules,
+        method="size" if method in (None, "all") else str(method),
+        patch_rule=PatchRule(patch_threshold),
+        forest=None if classifier is None else read_forest(classifier),
+    )
+    is_anew = method is not None or rules != LesionRules()
     chosen = next(one for one in SCHEMES if one == scheme)
-    patients = stage_source(source, expected_nodes=nodes, scheme=chosen, sentinel_only=sentinel)
+    patients = stage_source(
+        source,
+        expected_nodes=nodes,
+        scheme=chosen,
+        sentinel_only=sentinel,
+        call=call if is_anew else None,
+    )
     if source.is_dir():
         written = write_patients(patients, source)
         given = {}
@@ -95,6 +152,8 @@ def stage(
         click.echo(json.dumps(entries, indent=2))
         return
     _print(patients, given)
+    if method == "all":
+        _print_methods(source, call)
     click.echo(f"Written to {out}{_and_more([*written, *([submission] if submission else [])])}.")
     click.echo(DISCLAIMER)
 
@@ -118,6 +177,19 @@ def _print(patients: "Sequence[PatientResult]", given: Mapping[str, str]) -> Non
     alone = sorted(set(given) - {patient.name for patient in patients})
     if alone:
         click.echo(f"Without nodes in the table, so not staged: {', '.join(alone)}.")
+
+
+def _print_methods(source: Path, call: "NodeCall") -> None:
+    from napari_camelyon.cohort import called_node, find_result_folders
+    from napari_camelyon.staging import NODE_METHODS
+
+    methods = [name for name in NODE_METHODS if name != "learned" or call.forest is not None]
+    rows = []
+    for folder in find_result_folders(source):
+        found = [called_node(folder, replace(call, method=name)) for name in methods]
+        rows.append((found[0].name, *(one.node_class for one in found)))
+    click.echo("\n".join(aligned(("node", *methods), rows)))
+    click.echo("All but the first are not validated.\n")
 
 
 def _and_more(paths: Sequence[Path]) -> str:

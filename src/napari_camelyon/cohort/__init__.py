@@ -30,6 +30,8 @@ from napari_camelyon.cohort.kept_model import KeptModel
 from napari_camelyon.cohort.naming import patient_of_node
 from napari_camelyon.cohort.patient_files import FoundPatients, PatientFiles, find_patients
 from napari_camelyon.cohort.patients import (
+    NodeCall,
+    called_node,
     kept_overrides,
     read_patient,
     stage_nodes,
@@ -70,6 +72,7 @@ __all__ = [
     "FoundPatients",
     "FoundResults",
     "KeptModel",
+    "NodeCall",
     "Outcome",
     "PatientFiles",
     "Planned",
@@ -85,6 +88,7 @@ __all__ = [
     "annotated_slide",
     "attempt_slide",
     "bound_tile_cache",
+    "called_node",
     "choose_run_path",
     "choose_slides",
     "find_patients",

@@ -1,7 +1,7 @@
 """Staging the patients of a folder or a table, and ``patient.json``."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,17 @@ from napari_camelyon.cohort.results import find_result_folders
 from napari_camelyon.cohort.tables import read_stage_table
 from napari_camelyon.errors import ResultError, StagingError
 from napari_camelyon.files import read_json_result, write_json
+from napari_camelyon.heatmaps import read_heatmap
 from napari_camelyon.staging import (
     SCHEMES,
+    LesionRules,
+    NodeForest,
     NodeResult,
     Override,
+    PatchRule,
     PatientResult,
     Scheme,
+    call_node,
     parse_node_class,
     read_node,
     stage_patient,
@@ -24,6 +29,8 @@ from napari_camelyon.staging import (
 
 __all__ = [
     "PATIENT_FILE",
+    "NodeCall",
+    "called_node",
     "kept_overrides",
     "read_patient",
     "stage_nodes",
@@ -39,12 +46,23 @@ _NEWEST_SCHEMA = 2
 """2 added the scheme, (sn) and the overrides."""
 
 
+@dataclass(frozen=True, slots=True)
+class NodeCall:
+    """How nodes are called from their heatmaps; the fields are those of `staging.call_node`."""
+
+    rules: LesionRules = field(default_factory=LesionRules)
+    method: str = "size"
+    patch_rule: PatchRule = field(default_factory=PatchRule)
+    forest: NodeForest | None = None
+
+
 def stage_source(
     source: Path | str,
     *,
     expected_nodes: int | None = None,
     scheme: Scheme = "camelyon17",
     sentinel_only: bool = False,
+    call: NodeCall | None = None,
 ) -> list[PatientResult]:
     """Stage every patient in a folder of results or in a table.
 
@@ -58,6 +76,8 @@ def stage_source(
         (``patient_PPP_node_N``; missing ones are named), otherwise those there are.
     scheme, sentinel_only
         As in `napari_camelyon.staging.stage_patient`.
+    call : NodeCall, optional
+        Call the nodes anew from their heatmaps in this way, in place of what their files say.
 
     Returns
     -------
@@ -74,12 +94,17 @@ def stage_source(
         A node is there twice, a class is unknown, or a patient has no node with a class.
     """
     source = Path(source)
+    if call is not None and source.is_file():
+        raise StagingError(f"{source} is a table of classes, which no method can call anew.")
     if not source.exists():
         raise ResultError(f"There is no folder of results and no table at {source}.")
     if source.is_dir():
         folders = find_result_folders(source)
         return stage_nodes(
-            [read_node(folder) for folder in folders],
+            [
+                read_node(folder) if call is None else called_node(folder, call)
+                for folder in folders
+            ],
             other_patient=source.resolve().name,
             expected_nodes=expected_nodes,
             scheme=scheme,
@@ -93,6 +118,33 @@ def stage_source(
         _stage(patient, nodes, expected_nodes, scheme, sentinel_only)
         for patient, nodes in sorted(table.nodes.items())
     ]
+
+
+def called_node(folder: Path, call: NodeCall) -> NodeResult:
+    """Call the node of a result folder anew.
+
+    Raises
+    ------
+    ResultError
+        A file is missing or damaged.
+    StagingError
+        The rules do not fit, or the forest is for another model.
+    """
+    kept, heatmap = read_node(folder), read_heatmap(folder)
+    own = call.forest.model_sha256 if call.forest is not None else ""
+    if own and heatmap.model_sha256 and own != heatmap.model_sha256:
+        raise StagingError(
+            f"The classifier was made for heatmaps of another model than that of {folder}."
+        )
+    node = call_node(
+        heatmap,
+        call.rules,
+        method=call.method,
+        patch_rule=call.patch_rule,
+        forest=call.forest,
+        name=kept.name,
+    )
+    return replace(node, computed_share=kept.computed_share)
 
 
 def stage_nodes(

@@ -12,8 +12,11 @@ from napari_camelyon.staging.certainty import (
     stage_probabilities,
 )
 from napari_camelyon.staging.comparable import check_comparable
+from napari_camelyon.staging.learned_node import NodeForest, read_forest, write_forest
 from napari_camelyon.staging.lesion_file import read_lesions, write_lesions
 from napari_camelyon.staging.lesions import Lesion, find_lesions
+from napari_camelyon.staging.methods import NODE_METHODS, PATCH_THRESHOLDS, PatchRule, call_node
+from napari_camelyon.staging.node_features import FEATURE_NAMES, node_features
 from napari_camelyon.staging.node_file import read_node, write_node
 from napari_camelyon.staging.nodes import (
     ITC_LIMIT_MM,
@@ -64,11 +67,14 @@ from napari_camelyon.staging.sensitivity import (
 __all__ = [
     "AJCC_STAGES",
     "EXPECTED_NODES",
+    "FEATURE_NAMES",
     "ITC_LIMIT_MM",
     "JOIN_DILATION_UM",
     "MICRO_LIMIT_MM",
     "MIN_PATCHES",
     "NODE_CLASSES",
+    "NODE_METHODS",
+    "PATCH_THRESHOLDS",
     "SCHEMES",
     "STAGES",
     "Change",
@@ -77,8 +83,10 @@ __all__ = [
     "NodeCalibration",
     "NodeCertainty",
     "NodeClass",
+    "NodeForest",
     "NodeResult",
     "Override",
+    "PatchRule",
     "PatientCertainty",
     "PatientResult",
     "Region",
@@ -87,6 +95,7 @@ __all__ = [
     "Stage",
     "StageRange",
     "apply_overrides",
+    "call_node",
     "check_comparable",
     "classify_node",
     "find_lesions",
@@ -97,6 +106,7 @@ __all__ = [
     "node_certainty",
     "node_class_of_regions",
     "node_class_of_size",
+    "node_features",
     "node_probabilities",
     "override_node",
     "overrides_in_force",
@@ -104,6 +114,7 @@ __all__ = [
     "patient_certainty",
     "range_at",
     "read_calibration",
+    "read_forest",
     "read_lesions",
     "read_node",
     "restage_node",
@@ -116,6 +127,7 @@ __all__ = [
     "undo_override",
     "what_would_change",
     "write_calibration",
+    "write_forest",
     "write_lesions",
     "write_node",
 ]

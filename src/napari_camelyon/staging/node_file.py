@@ -15,7 +15,8 @@ __all__ = ["NODE_FILE", "read_node", "write_node"]
 NODE_FILE = "node.json"
 """Name of the file inside the result folder of a slide."""
 
-_NEWEST_SCHEMA = 1
+_NEWEST_SCHEMA = 2
+"""2 added the method."""
 
 
 def write_node(node: NodeResult, folder: Path | str) -> Path:
@@ -58,6 +59,7 @@ def read_node(path: Path | str) -> NodeResult:
             ),
             computed_share=_number(entries["computed_share"]),
             reasons=tuple(_text(sentence) for sentence in entries["reasons"]),
+            method=_text(entries.get("method", "size")),
         )
     except (KeyError, TypeError, ValueError, StagingError) as error:
         raise ResultError(f"{path} is damaged ({error}). Compute the result again.") from error

@@ -57,6 +57,8 @@ class NodeResult:
         Computed over planned patches, 0–1; None when unknown.
     reasons : tuple of str
         Sentences for people.
+    method : str
+        By which the class was called; "size" unless somebody chose another.
     """
 
     name: str
@@ -68,6 +70,7 @@ class NodeResult:
     possible_classes: tuple[NodeClass, ...]
     computed_share: float | None
     reasons: tuple[str, ...]
+    method: str = "size"
 
     @property
     def complete(self) -> bool:
