@@ -260,6 +260,20 @@ def test_the_scheme_and_sentinel_nodes_change_the_words_of_the_stage(patient, qt
     view.choose(sentinel_only=False)
 
 
+def test_another_method_calls_the_classes_anew_and_says_that_nobody_validated_it(patient, qtbot):
+    view, stage = patient
+    box = stage.scheme.method_box
+    by_size = {name: row.chip.text() for name, row in stage.rows.items()}
+    with qtbot.waitSignal(stage.live.settled):
+        box.setCurrentIndex(box.findData("proportion"))
+    assert {node.result.method for node in view.nodes.values()} == {"proportion"}
+    assert stage.rows["node_1"].chip.text() == "macro", "it covers a large share of a small slide"
+    assert "never validated" in stage.rows["node_1"].toolTip()
+    with qtbot.waitSignal(stage.live.settled):
+        box.setCurrentIndex(box.findData("size"))
+    assert {name: row.chip.text() for name, row in stage.rows.items()} == by_size
+
+
 def test_how_sure_the_classes_and_the_stage_are_is_told(patient, qtbot, tmp_path):
     view, stage = patient
     assert stage.certainty.isVisible()

@@ -23,6 +23,7 @@ from napari_camelyon.staging import (
     NodeResult,
     Stage,
     StageRange,
+    call_node,
     classify_node,
     find_lesions,
     restage_node,
@@ -53,6 +54,7 @@ class _Asked:
     heatmap: Heatmap
     name: str
     rules: LesionRules
+    method: str
     quick: NodeResult | None = None
     whole: Staged | None = None
 
@@ -119,13 +121,14 @@ class LiveStaging(QObject):
     def _ask_next(self) -> None:
         if self._busy or self._stopped:
             return
+        method = self._view.choices.method
         if self._wanted is not None:
             rules, self._wanted = self._wanted, None
             nodes = [node for node in self._view.nodes.values() if node.result is not None]
-            self._ask(_previewed, [one for node in nodes if (one := _asked(node, rules))])
+            self._ask(_previewed, [one for node in nodes if (one := _asked(node, rules, method))])
         elif self._unsettled:
             node = self._unsettled.pop(0)
-            if (one := _asked(node, self._view.lesion_rules)) is not None:
+            if (one := _asked(node, self._view.lesion_rules, method)) is not None:
                 self._ask(_settled, [one])
 
     def _ask(self, answer: _Answer, asked: list[_Asked]) -> None:
@@ -165,8 +168,11 @@ class LiveStaging(QObject):
     def try_thresholds(self) -> None:
         """Look for the stages over all thresholds, unless they are known."""
         view = self._view
+        method = view.choices.method
         asked = [
-            one for node in view.nodes.values() if node.result and (one := _asked(node, view.rules))
+            one
+            for node in view.nodes.values()
+            if node.result and (one := _asked(node, view.rules, method))
         ]
         rules = replace(view.rules, threshold=None)
         of = (tuple(one.heatmap for one in asked), rules, view.choices)
@@ -206,7 +212,7 @@ class LiveStaging(QObject):
         self._looking = True
         # The run goes on filling it.
         seen = replace(node.heatmap, values=node.heatmap.values.copy())
-        asked = _Asked(node, seen, name, self._view.rules_for(seen.threshold))
+        asked = _Asked(node, seen, name, self._view.rules_for(seen.threshold), "size")
         in_thread(
             partial(politely, _previewed, asked),
             receive=self._on_so_far,
@@ -225,20 +231,30 @@ class LiveStaging(QObject):
         self._looking = False
 
 
-def _asked(node: NodeView, rules: LesionRules) -> _Asked | None:
+def _asked(node: NodeView, rules: LesionRules, method: str) -> _Asked | None:
     if node.heatmap is None:
         return None
-    return _Asked(node, node.heatmap, node.slide.name, rules)
+    return _Asked(node, node.heatmap, node.slide.name, rules, method)
 
 
 def _previewed(asked: _Asked) -> _Asked:
+    if asked.method != "size":  # the others have no shorter way
+        return replace(asked, quick=_called(asked))
     return replace(asked, quick=restage_node(asked.heatmap, asked.rules, name=asked.name).result)
 
 
 def _settled(asked: _Asked) -> _Asked:
     lesions = find_lesions(asked.heatmap, **asdict(asked.rules))
-    result = classify_node(lesions, heatmap=asked.heatmap, name=asked.name)
+    result = (
+        classify_node(lesions, heatmap=asked.heatmap, name=asked.name)
+        if asked.method == "size"
+        else _called(asked)
+    )
     return replace(asked, whole=Staged(asked.rules, lesions, result))
+
+
+def _called(asked: _Asked) -> NodeResult:
+    return call_node(asked.heatmap, asked.rules, method=asked.method, name=asked.name)
 
 
 class _StoppedError(Exception):

@@ -36,6 +36,8 @@ class PatientChoices:
         Of nodes whose slides are not there: as they were kept, whatever the threshold is now.
     problems : tuple of str
         Sentences about what was odd when the patient was opened.
+    method : str
+        How a node's class is called: one of `NODE_METHODS`, but "learned", which needs a file.
     scheme : {"camelyon17", "ajcc8"}
         By which rule nodes make a stage.
     sentinel_only : bool
@@ -50,6 +52,7 @@ class PatientChoices:
     missing: tuple[str, ...] = ()
     kept: tuple[NodeResult, ...] = ()
     problems: tuple[str, ...] = ()
+    method: str = "size"
     scheme: Scheme = "camelyon17"
     sentinel_only: bool = False
     overrides: tuple[Override, ...] = ()

@@ -257,7 +257,11 @@ class StageDock(QWidget):
         self.live.preview(self.sliders.rules(self._view.rules))
 
     def _on_scheme(self) -> None:
-        self._view.choose(scheme=self.scheme.scheme, sentinel_only=self.scheme.sentinel_only)
+        before, box = self._view.choices.method, self.scheme
+        self._view.choose(method=box.method, scheme=box.scheme, sentinel_only=box.sentinel_only)
+        if box.method != before:
+            self._settle_soon.start()
+            self.live.preview(self._view.rules)
 
     def _on_change(self, change: Change) -> None:
         if change.kind == "threshold" and change.value is not None:
@@ -401,7 +405,7 @@ class StageDock(QWidget):
         if not self._settle_soon.isActive():  # else a person is moving it
             self.sliders.show_rules(view.lesion_rules)
         choices = view.choices
-        self.scheme.show_choice(choices.scheme, sentinel_only=choices.sentinel_only)
+        self.scheme.show_choice(choices.method, choices.scheme, sentinel_only=choices.sentinel_only)
         result = view.stage(so_far=True)
         self.save_button.setEnabled(view.stage() is not None)
         self.changes.setVisible(result is not None)
