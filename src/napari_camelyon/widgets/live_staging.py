@@ -5,6 +5,7 @@ moves a slider, sizes and classes follow (`restage_node`); when it rests, lesion
 outlines do (`find_lesions`), and then the stages over all thresholds.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ from napari_camelyon.widgets.run_worker import Staged
 
 __all__ = ["LiveStaging"]
 
+_log = logging.getLogger(__name__)
 _Answer = Callable[["_Asked"], "_Asked"]
 
 _SO_FAR_EVERY_S = 2.0
@@ -80,7 +82,7 @@ class LiveStaging(QObject):
         self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="restage-node")
         self._busy = self._stopped = False
         self.is_stale = False
-        self._wanted: LesionRules | None = None
+        self._wanted = False
         self._unsettled: list[NodeView] = []
         self._looked_at: dict[int, float] = {}
         self._looking = False
@@ -95,7 +97,7 @@ class LiveStaging(QObject):
     def stop(self) -> None:
         """Ask for nothing more, and wait until what was asked is answered."""
         self._stop_trying.set()
-        self._wanted, self._unsettled, self._stopped = None, [], True
+        self._wanted, self._unsettled, self._stopped = False, [], True
         for thread in (self._thread, self._beside):
             thread.shutdown(wait=True, cancel_futures=True)
 
@@ -105,7 +107,7 @@ class LiveStaging(QObject):
         """Show soon what other rules make of the nodes; `settle` is to follow."""
         self._stop_trying.set()
         self._unsettled = []
-        self._wanted, self.is_stale = rules, True
+        self._wanted = self.is_stale = True
         self._view.prepare_rules(rules)
         self._ask_next()
 
@@ -122,8 +124,8 @@ class LiveStaging(QObject):
         if self._busy or self._stopped:
             return
         method = self._view.choices.method
-        if self._wanted is not None:
-            rules, self._wanted = self._wanted, None
+        if self._wanted:
+            rules, self._wanted = self._view.lesion_rules, False
             nodes = [node for node in self._view.nodes.values() if node.result is not None]
             self._ask(_previewed, [one for node in nodes if (one := _asked(node, rules, method))])
         elif self._unsettled:
@@ -136,13 +138,17 @@ class LiveStaging(QObject):
         self._thread.submit(self._in_thread, answer, asked)
 
     def _in_thread(self, answer: _Answer, asked: list[_Asked]) -> None:
-        answers = list(self._beside.map(answer, asked))
+        answers: list[_Asked] = []
+        try:
+            answers = list(self._beside.map(answer, asked))
+        except Exception:  # noqa: BLE001 - a defect of ours: the log has it, the next is asked
+            _log.exception("A node could not be staged anew.")
         with suppress(RuntimeError):  # the window was closed meanwhile
             self._answered.emit(answers)
 
     def _on_answered(self, answers: Sequence[_Asked]) -> None:
         self._busy = False
-        whole = any(one.whole is not None for one in answers)
+        whole = not answers or any(one.whole is not None for one in answers)
         for one in answers:
             name, node = one.node.slide.name, one.node
             if self._view.nodes.get(name) is not node or node.heatmap is not one.heatmap:
@@ -154,7 +160,7 @@ class LiveStaging(QObject):
                 self._view.node_updated.emit(name)
         if not whole:
             self._view.staged.emit()
-        if whole and self._wanted is None and not self._unsettled:
+        if whole and not self._wanted and not self._unsettled:
             self._end()
         self._ask_next()
 
