@@ -53,7 +53,7 @@ system-libraries:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(make_venv)
-	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable ".[dask,fast-cpu,learn,onnx,timm]" --group dev
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable ".[dask,fast-cpu,learn,onnx,pdf,timm]" --group dev
 	@touch $@
 
 $(DOCS_INSTALLED): pyproject.toml constraints.txt

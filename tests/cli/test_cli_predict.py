@@ -421,3 +421,16 @@ def test_nodes_are_called_by_other_methods_side_by_side(command, micro_slide, da
     few = command("train-node", out, labels, "--out", tmp_path / "forest.json")
     assert few.exit_code == 1
     assert "at least 8 nodes" in few.stderr
+
+
+def test_a_report_is_written_of_what_was_predicted(command, micro_slide, darkness, tmp_path):
+    out = tmp_path / "results"
+    assert command("predict", micro_slide, "--model", darkness, "--out", out).exit_code == 0
+    result = command("report", out, "--pdf")
+    assert result.exit_code == 0, result.stderr
+    assert f"Written to {out / 'report.html'}." in result.stdout
+    assert "micro" in (out / "report.html").read_text(encoding="utf-8")
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
+    gone = command("report", out, "--slides", tmp_path, "--out", tmp_path / "r.html")
+    assert "the slide is not in" in gone.stdout
+    assert command("report", tmp_path / "nowhere").exit_code == 1

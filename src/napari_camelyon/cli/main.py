@@ -16,6 +16,7 @@ from napari_camelyon.cli.measuring import measure
 from napari_camelyon.cli.models import models
 from napari_camelyon.cli.options import mpp_option, plausible_pair
 from napari_camelyon.cli.predicting import predict
+from napari_camelyon.cli.reporting import report
 from napari_camelyon.cli.staging import stage
 from napari_camelyon.cli.text import alignment_lines, pixel_size, slide_lines
 from napari_camelyon.cli.train_node import train_node
@@ -139,6 +140,7 @@ main.add_command(predict)
 main.add_command(calibrate)
 main.add_command(evaluate)
 main.add_command(measure)
+main.add_command(report)
 main.add_command(stage)
 main.add_command(train_node)
 
