@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
     from napari.layers import Shapes
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
 
     from napari_camelyon.widgets.inference_dock import InferenceDock
     from napari_camelyon.widgets.patient_view import PatientView
+    from napari_camelyon.widgets.pn_dock import StageDock
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -98,7 +100,7 @@ def walk(seed: int, out: Path) -> None:
     names = {node.node_class: node.name for node in plan_patient(seed)}
     macro, micro = names["macro"], names["micro"]
 
-    viewer, dock, _ = docked_viewer()
+    viewer, dock, stage = docked_viewer()
     viewer.window.resize(*WINDOW_PX)
     wait(1000)  # slides are fitted into the canvas as it is then
     view = patient_view(viewer)
@@ -130,6 +132,7 @@ def walk(seed: int, out: Path) -> None:
     film.hold()
     film.write(out / "film.webp")
     take(viewer, out / "window.webp")
+    stage_dock(stage, out)
 
     tissue(viewer, view, paths[-1].stem, out)
     view.show(macro)
@@ -140,6 +143,24 @@ def walk(seed: int, out: Path) -> None:
     viewer.close()
     if problems:
         sys.exit("The pictures show a run that failed: " + " ".join(problems))
+
+
+def stage_dock(dock: "StageDock", out: Path) -> None:
+    """Photograph the pN panel on its own, from the top and from the bottom of what it holds."""
+    until(lambda: not dock.live.is_busy and bool(dock.live.ranges))
+    holder = dock.parent()
+    holder.setFloating(True)
+    holder.resize(380, 900)
+    scroll = dock.node_scroll.verticalScrollBar()
+    pictures = []
+    for place in (scroll.minimum, scroll.maximum):
+        wait(600)
+        scroll.setValue(place())
+        wait(200)
+        pictures.append(picture_of(dock))
+    beside(pictures, out / "stage-dock.webp")
+    holder.setFloating(False)
+    wait(600)
 
 
 def dock_with_more(dock: "InferenceDock") -> Image.Image:
@@ -164,10 +185,17 @@ def docks_of_a_run(dock: "InferenceDock") -> list[Image.Image]:
 
 def photograph_dock(dock: "InferenceDock") -> Image.Image:
     """Return a picture of the dock without the room that is left below it."""
+    picture = picture_of(dock)
+    lowest = dock.looking_closer.button.geometry().bottom() + 10
+    return picture.crop((0, 0, picture.width, min(picture.height, lowest)))
+
+
+def picture_of(widget: "QWidget") -> Image.Image:
+    """Return a picture of a widget."""
     from qtpy.QtGui import QImage
 
-    pixels = dock.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
-    picture = Image.frombuffer(
+    pixels = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+    return Image.frombuffer(
         "RGB",
         (pixels.width(), pixels.height()),
         bytes(pixels.constBits()),
@@ -176,8 +204,6 @@ def photograph_dock(dock: "InferenceDock") -> Image.Image:
         pixels.bytesPerLine(),
         1,
     )
-    lowest = dock.looking_closer.button.geometry().bottom() + 10
-    return picture.crop((0, 0, picture.width, min(picture.height, lowest)))
 
 
 def beside(pictures: list[Image.Image], path: Path) -> None:

@@ -5,13 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QSettings, Qt
 from qtpy.QtWidgets import QApplication, QInputDialog, QLabel
 
 from napari_camelyon.cohort import read_patient
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap
-from napari_camelyon.staging import LesionRules
+from napari_camelyon.staging import LesionRules, NodeCalibration, write_calibration
 from napari_camelyon.tissue import PatchGrid
 from napari_camelyon.widgets.napari_compat import camera
 from napari_camelyon.widgets.opening import open_paths
@@ -257,6 +258,53 @@ def test_the_scheme_and_sentinel_nodes_change_the_words_of_the_stage(patient, qt
     assert stage.stage_chip.text() == "pN1"
     sentinel.setChecked(False)
     view.choose(sentinel_only=False)
+
+
+def test_another_method_calls_the_classes_anew_and_says_that_nobody_validated_it(patient, qtbot):
+    view, stage = patient
+    box = stage.scheme.method_box
+    by_size = {name: row.chip.text() for name, row in stage.rows.items()}
+    with qtbot.waitSignal(stage.live.settled):
+        box.setCurrentIndex(box.findData("proportion"))
+    assert {node.result.method for node in view.nodes.values()} == {"proportion"}
+    assert stage.rows["node_1"].chip.text() == "macro", "it covers a large share of a small slide"
+    assert "never validated" in stage.rows["node_1"].toolTip()
+    with qtbot.waitSignal(stage.live.settled):
+        box.setCurrentIndex(box.findData("size"))
+    assert {name: row.chip.text() for name, row in stage.rows.items()} == by_size
+
+
+def test_how_sure_the_classes_and_the_stage_are_is_told(patient, qtbot, tmp_path):
+    view, stage = patient
+    assert stage.certainty.isVisible()
+    assert sum(stage.certainty.bar.probabilities.values()) == pytest.approx(1)
+    assert "not calibrated" in stage.certainty.words.text()
+    assert "micro 9" in stage.rows["node_1"].certainty.text()
+    calibration = NodeCalibration(0.9, 1.0, 0.95, 0.99, 40, 8)
+    write_calibration(calibration, tmp_path / "c.json")
+    stage.open_calibration(tmp_path / "c.json")
+    assert "90%" in stage.certainty.words.text()
+    assert "set: " in stage.rows["node_1"].certainty.text()
+    told = len(notification_manager.records)
+    (tmp_path / "damaged.json").write_text("{")
+    stage.open_calibration(tmp_path / "damaged.json")
+    assert len(notification_manager.records) == told + 1
+    assert view.choices.calibration == calibration
+    view.choose(calibration=None)
+
+
+def test_a_heatmap_of_another_grid_than_its_neighbours_is_said(patient):
+    view, stage = patient
+    node = view.nodes["node_2"]
+    coarse = Grid(16, 16, 0, 0, 64, 64, 64, 64)
+    values = np.zeros(coarse.shape, np.float32)
+    heatmap = Heatmap(
+        coarse, values, node.slide.mpp, slide_name="node_2", value_meaning="covered_fraction"
+    )
+    planned = np.ones(coarse.shape, np.bool_)
+    view.begin_heatmap(node, PatchGrid(coarse, planned.astype(np.float32), planned), heatmap)
+    view.restage(node)
+    assert "node_2 has another grid" in stage.reasons.text()
 
 
 def test_a_run_that_goes_on_shows_the_class_so_far_as_a_lower_bound(patient, qtbot):

@@ -11,6 +11,7 @@ from napari_camelyon.staging.certainty import (
     patient_certainty,
     stage_probabilities,
 )
+from napari_camelyon.staging.comparable import check_comparable
 from napari_camelyon.staging.learned_node import NodeForest, read_forest, write_forest
 from napari_camelyon.staging.lesion_file import read_lesions, write_lesions
 from napari_camelyon.staging.lesions import Lesion, find_lesions
@@ -95,6 +96,7 @@ __all__ = [
     "StageRange",
     "apply_overrides",
     "call_node",
+    "check_comparable",
     "classify_node",
     "find_lesions",
     "fit_node_calibration",

@@ -5,6 +5,7 @@ moves a slider, sizes and classes follow (`restage_node`); when it rests, lesion
 outlines do (`find_lesions`), and then the stages over all thresholds.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from napari_camelyon.staging import (
     NodeResult,
     Stage,
     StageRange,
+    call_node,
     classify_node,
     find_lesions,
     restage_node,
@@ -36,10 +38,12 @@ from napari_camelyon.widgets.run_worker import Staged
 
 __all__ = ["LiveStaging"]
 
+_log = logging.getLogger(__name__)
 _Answer = Callable[["_Asked"], "_Asked"]
 
 _SO_FAR_EVERY_S = 2.0
 """How often a run that goes on is asked what it has found by now."""
+_BESIDE = 2
 _TRIED = tuple(np.arange(0.05, 0.951, 0.05).round(2).tolist())
 """Thresholds that are tried for the stages over all of them."""
 
@@ -52,6 +56,7 @@ class _Asked:
     heatmap: Heatmap
     name: str
     rules: LesionRules
+    method: str
     quick: NodeResult | None = None
     whole: Staged | None = None
 
@@ -71,11 +76,13 @@ class LiveStaging(QObject):
         self.ranges: tuple[StageRange, ...] = ()
         self._ranges_of: object = None
         self._stop_trying = Event()
-        # One thread: what is wanted by then is asked when the last answer is there.
+        # One thread asks: what is wanted by then it asks when the last answer is there. Some of
+        # the work on a node lets go of the interpreter, so nodes are worked on beside each other.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="restage")
-        self._busy = False
+        self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="restage-node")
+        self._busy = self._stopped = False
         self.is_stale = False
-        self._wanted: LesionRules | None = None
+        self._wanted = False
         self._unsettled: list[NodeView] = []
         self._looked_at: dict[int, float] = {}
         self._looking = False
@@ -90,8 +97,9 @@ class LiveStaging(QObject):
     def stop(self) -> None:
         """Ask for nothing more, and wait until what was asked is answered."""
         self._stop_trying.set()
-        self._wanted, self._unsettled = None, []
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._wanted, self._unsettled, self._stopped = False, [], True
+        for thread in (self._thread, self._beside):
+            thread.shutdown(wait=True, cancel_futures=True)
 
     # -- a slider that moves --------------------------------------------------------------------
 
@@ -99,7 +107,7 @@ class LiveStaging(QObject):
         """Show soon what other rules make of the nodes; `settle` is to follow."""
         self._stop_trying.set()
         self._unsettled = []
-        self._wanted, self.is_stale = rules, True
+        self._wanted = self.is_stale = True
         self._view.prepare_rules(rules)
         self._ask_next()
 
@@ -113,15 +121,16 @@ class LiveStaging(QObject):
             self._end()
 
     def _ask_next(self) -> None:
-        if self._busy:
+        if self._busy or self._stopped:
             return
-        if self._wanted is not None:
-            rules, self._wanted = self._wanted, None
+        method = self._view.choices.method
+        if self._wanted:
+            rules, self._wanted = self._view.lesion_rules, False
             nodes = [node for node in self._view.nodes.values() if node.result is not None]
-            self._ask(_previewed, [one for node in nodes if (one := _asked(node, rules))])
+            self._ask(_previewed, [one for node in nodes if (one := _asked(node, rules, method))])
         elif self._unsettled:
             node = self._unsettled.pop(0)
-            if (one := _asked(node, self._view.lesion_rules)) is not None:
+            if (one := _asked(node, self._view.lesion_rules, method)) is not None:
                 self._ask(_settled, [one])
 
     def _ask(self, answer: _Answer, asked: list[_Asked]) -> None:
@@ -129,13 +138,17 @@ class LiveStaging(QObject):
         self._thread.submit(self._in_thread, answer, asked)
 
     def _in_thread(self, answer: _Answer, asked: list[_Asked]) -> None:
-        answers = [answer(one) for one in asked]
+        answers: list[_Asked] = []
+        try:
+            answers = list(self._beside.map(answer, asked))
+        except Exception:  # noqa: BLE001 - a defect of ours: the log has it, the next is asked
+            _log.exception("A node could not be staged anew.")
         with suppress(RuntimeError):  # the window was closed meanwhile
             self._answered.emit(answers)
 
     def _on_answered(self, answers: Sequence[_Asked]) -> None:
         self._busy = False
-        whole = any(one.whole is not None for one in answers)
+        whole = not answers or any(one.whole is not None for one in answers)
         for one in answers:
             name, node = one.node.slide.name, one.node
             if self._view.nodes.get(name) is not node or node.heatmap is not one.heatmap:
@@ -147,7 +160,7 @@ class LiveStaging(QObject):
                 self._view.node_updated.emit(name)
         if not whole:
             self._view.staged.emit()
-        if whole and self._wanted is None and not self._unsettled:
+        if whole and not self._wanted and not self._unsettled:
             self._end()
         self._ask_next()
 
@@ -161,12 +174,15 @@ class LiveStaging(QObject):
     def try_thresholds(self) -> None:
         """Look for the stages over all thresholds, unless they are known."""
         view = self._view
+        method = view.choices.method
         asked = [
-            one for node in view.nodes.values() if node.result and (one := _asked(node, view.rules))
+            one
+            for node in view.nodes.values()
+            if node.result and (one := _asked(node, view.rules, method))
         ]
         rules = replace(view.rules, threshold=None)
         of = (tuple(one.heatmap for one in asked), rules, view.choices)
-        if of == self._ranges_of or self.is_busy:
+        if of == self._ranges_of or self.is_busy or self._stopped:
             return
         self._ranges_of = of
         self._stop_trying.set()
@@ -202,7 +218,7 @@ class LiveStaging(QObject):
         self._looking = True
         # The run goes on filling it.
         seen = replace(node.heatmap, values=node.heatmap.values.copy())
-        asked = _Asked(node, seen, name, self._view.rules_for(seen.threshold))
+        asked = _Asked(node, seen, name, self._view.rules_for(seen.threshold), "size")
         in_thread(
             partial(politely, _previewed, asked),
             receive=self._on_so_far,
@@ -221,20 +237,30 @@ class LiveStaging(QObject):
         self._looking = False
 
 
-def _asked(node: NodeView, rules: LesionRules) -> _Asked | None:
+def _asked(node: NodeView, rules: LesionRules, method: str) -> _Asked | None:
     if node.heatmap is None:
         return None
-    return _Asked(node, node.heatmap, node.slide.name, rules)
+    return _Asked(node, node.heatmap, node.slide.name, rules, method)
 
 
 def _previewed(asked: _Asked) -> _Asked:
+    if asked.method != "size":  # the others have no shorter way
+        return replace(asked, quick=_called(asked))
     return replace(asked, quick=restage_node(asked.heatmap, asked.rules, name=asked.name).result)
 
 
 def _settled(asked: _Asked) -> _Asked:
     lesions = find_lesions(asked.heatmap, **asdict(asked.rules))
-    result = classify_node(lesions, heatmap=asked.heatmap, name=asked.name)
+    result = (
+        classify_node(lesions, heatmap=asked.heatmap, name=asked.name)
+        if asked.method == "size"
+        else _called(asked)
+    )
     return replace(asked, whole=Staged(asked.rules, lesions, result))
+
+
+def _called(asked: _Asked) -> NodeResult:
+    return call_node(asked.heatmap, asked.rules, method=asked.method, name=asked.name)
 
 
 class _StoppedError(Exception):

@@ -121,6 +121,7 @@ class NodeRow(QFrame):
         self.name = name
         self.has_slide = node is not None
         self._slide_picture = None if node is None else node.slide.thumbnail(_THUMBNAIL_PX * 2)
+        self._painted: tuple[Heatmap | None, str, float] | None = None
         self.setObjectName("node")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._build()
@@ -136,17 +137,11 @@ class NodeRow(QFrame):
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.title.setToolTip(self.name)
         self.chip = chip("not run", size_pt=_CHIP_PT)
-        self.undo_button = QToolButton()
-        self.undo_button.setText("↶")
-        self.undo_button.setAutoRaise(True)
+        self.undo_button = _tool("↶", "Take back this change of class")
         self.undo_button.setAccessibleName(f"Take back the change of {self.name}")
-        self.undo_button.setToolTip("Take back this change of class")
         self.undo_button.clicked.connect(lambda: self.undo_wanted.emit(self.name))
-        self.edit_button = QToolButton()
-        self.edit_button.setText("✎")
-        self.edit_button.setAutoRaise(True)
+        self.edit_button = _tool("✎", "Change the class of this node, with a reason …")
         self.edit_button.setAccessibleName(f"Change the class of {self.name}")
-        self.edit_button.setToolTip("Change the class of this node, with a reason …")
         self.edit_button.clicked.connect(lambda: self.override_wanted.emit(self.name))
         head = QHBoxLayout()
         head.setSpacing(4)
@@ -156,6 +151,12 @@ class NodeRow(QFrame):
         self.bar = SizeBar()
         self.size_text = QLabel()
         self.size_text.setWordWrap(True)
+        self.certainty = note()
+        self.certainty.hide()
+        self.certainty.setToolTip(
+            "How probable each class is by the model's own account: its lesions taken as "
+            "independent, each tumour with its greatest probability, its size within the margin."
+        )
         self.status = note()
         self.progress = _Progress()
         grid = QGridLayout(self)
@@ -167,14 +168,15 @@ class NodeRow(QFrame):
         left.addWidget(self.picture, 0, Qt.AlignmentFlag.AlignHCenter)
         left.addWidget(self.chip)
         left.addStretch(1)
-        grid.addLayout(left, 0, 0, 4, 1)
+        grid.addLayout(left, 0, 0, 5, 1)
         grid.addLayout(head, 0, 1)
         grid.addWidget(self.bar, 1, 1)
         grid.addWidget(self.size_text, 2, 1)
-        grid.addWidget(self.status, 3, 1, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self.progress, 4, 0, 1, 2)
+        grid.addWidget(self.certainty, 3, 1)
+        grid.addWidget(self.status, 4, 1, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self.progress, 5, 0, 1, 2)
         grid.setColumnMinimumWidth(0, _LEFT_PX)
-        grid.setRowStretch(3, 1)
+        grid.setRowStretch(4, 1)
         grid.setColumnStretch(1, 1)
 
     def show_node(
@@ -184,7 +186,6 @@ class NodeRow(QFrame):
         shown: bool,
         result: NodeResult | None = None,
         override: Override | None = None,
-        certainty: str = "",
     ) -> None:
         """Show what is known of the node now.
 
@@ -198,8 +199,6 @@ class NodeRow(QFrame):
             What is known of it: by now, if a run goes on, or from when its slide was there.
         override : Override or None
             What a person says of it.
-        certainty : str
-            How probable its class is, in words; empty when unknown.
         """
         self._show_frame(shown=shown)
         self.setCursor(
@@ -207,19 +206,30 @@ class NodeRow(QFrame):
         )
         self._show_class(node, result, override)
         self._show_size(result)
-        self._show_status(node, result, certainty)
+        self._show_status(node, result)
         self.setToolTip(_tool_tip(node, result, override))
         self.undo_button.setVisible(override is not None)
         self.setAccessibleName(f"{self.name}: {self.chip.text()}")
-        if node is not None and self._slide_picture is not None:
-            self.picture.setPixmap(
-                _picture(self._slide_picture, node, self.picture.devicePixelRatioF())
-            )
-        else:
+        self._show_picture(node)
+
+    def show_certainty(self, words: str) -> None:
+        """Say how probable the classes are; empty when unknown."""
+        self.certainty.setText(words)
+        self.certainty.setVisible(bool(words))
+
+    def _show_picture(self, node: NodeView | None) -> None:
+        if node is None or self._slide_picture is None:
             self.picture.setText("no slide")
             self.picture.setStyleSheet(
                 "border: 1px dashed #9aa3b2; border-radius: 4px; color: #9aa3b2; font-size: 8pt;"
             )
+            return
+        ratio = self.picture.devicePixelRatioF()
+        # While a slider moves the heatmap stays; to look through it would take longer than staging.
+        painted = (node.heatmap, node.status, ratio)
+        if painted != self._painted:
+            self._painted = painted
+            self.picture.setPixmap(_picture(self._slide_picture, node, ratio))
 
     def _show_frame(self, *, shown: bool) -> None:
         font = self.title.font()
@@ -268,9 +278,7 @@ class NodeRow(QFrame):
         self.size_text.setText("" if result is None else _size_words(result))
         self.size_text.setVisible(bool(self.size_text.text()))
 
-    def _show_status(
-        self, node: NodeView | None, result: NodeResult | None, certainty: str
-    ) -> None:
+    def _show_status(self, node: NodeView | None, result: NodeResult | None) -> None:
         if node is None:
             self.status.setText(
                 "There is neither a slide nor a result of this node: it could be anything."
@@ -279,16 +287,16 @@ class NodeRow(QFrame):
             )
             self.progress.hide()
             return
-        words = [certainty] if certainty else []
+        words = []
         if result is not None and result.lesions:
             words.append(f"{result.lesions} lesion{'s' if result.lesions != 1 else ''}")
         if node.status != "not run":
             words.append(node.status)
         self.status.setText(breakable(node.problem) or " · ".join(words))
         self.status.setVisible(bool(self.status.text()))
-        share = node.heatmap.computed_share if node.heatmap is not None else 0.0
         self.progress.setVisible(node.is_running)
         if node.is_running:
+            share = None if node.heatmap is None else node.heatmap.computed_share
             self.progress.show_share(share or 0.0)
 
     # -- what a person does ---------------------------------------------------------------------
@@ -332,6 +340,14 @@ class _Progress(QWidget):
         painter.fillRect(self.rect(), QColor(128, 136, 150, 70))
         painter.fillRect(QRectF(0, 0, self.share * self.width(), self.height()), QColor("#5b8def"))
         painter.end()
+
+
+def _tool(sign: str, tool_tip: str) -> QToolButton:
+    button = QToolButton()
+    button.setText(sign)
+    button.setAutoRaise(True)
+    button.setToolTip(tool_tip)
+    return button
 
 
 def _size_words(result: NodeResult) -> str:

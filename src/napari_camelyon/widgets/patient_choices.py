@@ -1,19 +1,25 @@
 """What a person has chosen or said of the patient in the window."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from napari_camelyon.staging import (
+    Lesion,
     LesionRules,
+    NodeCalibration,
+    NodeCertainty,
     NodeResult,
     Override,
+    PatientCertainty,
     PatientResult,
     Scheme,
+    node_certainty,
     overrides_in_force,
+    patient_certainty,
     stage_patient,
 )
 
-__all__ = ["PatientChoices", "rules_with_threshold", "stage_of"]
+__all__ = ["PatientChoices", "certainty_of", "rules_with_threshold", "stage_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +36,58 @@ class PatientChoices:
         Of nodes whose slides are not there: as they were kept, whatever the threshold is now.
     problems : tuple of str
         Sentences about what was odd when the patient was opened.
+    method : str
+        How a node's class is called: one of `NODE_METHODS`, but "learned", which needs a file.
     scheme : {"camelyon17", "ajcc8"}
         By which rule nodes make a stage.
     sentinel_only : bool
         Whether only sentinel nodes were taken.
     overrides : tuple of Override
         All that persons said of nodes, taken back or not.
+    calibration : NodeCalibration or None
+        Gives sets that hold the truth as often as asked for; it counts for its own scheme.
     """
 
     name: str = ""
     missing: tuple[str, ...] = ()
     kept: tuple[NodeResult, ...] = ()
     problems: tuple[str, ...] = ()
+    method: str = "size"
     scheme: Scheme = "camelyon17"
     sentinel_only: bool = False
     overrides: tuple[Override, ...] = ()
+    calibration: NodeCalibration | None = None
+
+
+def certainty_of(
+    choices: PatientChoices,
+    results: Mapping[str, NodeResult | None],
+    lesions: Mapping[str, Sequence[Lesion]],
+) -> tuple[dict[str, NodeCertainty | None], PatientCertainty]:
+    """Say how sure the classes of the nodes and the stage are.
+
+    Parameters
+    ----------
+    choices : PatientChoices
+    results : mapping of str to NodeResult or None
+        Of every node that is known of.
+    lesions : mapping of str to sequence of Lesion
+        Of the nodes that have all of them at hand; what is not among them counts as without a
+        result, unless a person has set it.
+    """
+    held = overrides_in_force(choices.overrides)
+    fits = choices.calibration is not None and choices.calibration.scheme == choices.scheme
+    calibration = choices.calibration if fits else None
+    nodes: dict[str, NodeCertainty | None] = {}
+    for name, result in {**dict.fromkeys(choices.missing), **results}.items():
+        set_to = held[name].node_class if name in held else None
+        known = set_to is not None or (name in lesions and result is not None and result.complete)
+        nodes[name] = (
+            node_certainty(lesions.get(name, ()), calibration=calibration, set_to=set_to)
+            if known
+            else None
+        )
+    return nodes, patient_certainty(nodes, scheme=choices.scheme, calibration=calibration)
 
 
 def stage_of(

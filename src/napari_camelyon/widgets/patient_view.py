@@ -29,6 +29,7 @@ from napari_camelyon.staging import (
     LesionRules,
     NodeResult,
     PatientResult,
+    call_node,
     classify_node,
     find_lesions,
 )
@@ -459,13 +460,15 @@ class PatientView:
     def _restage_node(self, node: NodeView, staged: Staged | None = None) -> None:
         if node.heatmap is None:
             return
-        rules = self.lesion_rules
+        rules, method, name = self.lesion_rules, self.choices.method, node.slide.name
         node.heatmap.threshold = self.threshold
         if staged is not None and staged.rules == rules:
             node.lesions, node.result = staged.lesions, staged.result
         else:
             node.lesions = find_lesions(node.heatmap, **asdict(rules))
-            node.result = classify_node(node.lesions, heatmap=node.heatmap, name=node.slide.name)
+            node.result = classify_node(node.lesions, heatmap=node.heatmap, name=name)
+        if node.result.method != method:
+            node.result = call_node(node.heatmap, rules, method=method, name=name)
         self._show_lesions(node)
         self.node_updated.emit(node.slide.name)
 

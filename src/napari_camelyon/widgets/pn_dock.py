@@ -27,8 +27,10 @@ from napari_camelyon.staging import (
     NodeResult,
     Override,
     PatientResult,
+    check_comparable,
     override_node,
     overrides_in_force,
+    read_calibration,
     undo_override,
     what_would_change,
 )
@@ -39,8 +41,15 @@ from napari_camelyon.widgets.napari_compat import camera, main_window
 from napari_camelyon.widgets.node_row import NodeRow
 from napari_camelyon.widgets.opening_patient import PatientOpener
 from napari_camelyon.widgets.override_dialog import OverrideDialog, kept_initials
+from napari_camelyon.widgets.patient_choices import certainty_of
 from napari_camelyon.widgets.patient_view import patient_view
-from napari_camelyon.widgets.stage_head import StageHead, StageReasons, stability_words
+from napari_camelyon.widgets.stage_head import (
+    StageCertainty,
+    StageHead,
+    StageReasons,
+    certainty_words,
+    stability_words,
+)
 from napari_camelyon.widgets.staging_form import (
     RuleSliders,
     SchemeBox,
@@ -208,6 +217,23 @@ class StageDock(QWidget):
         if folder:
             self.open_patient(folder)
 
+    def open_calibration(self, path: Path | str) -> None:
+        """Take a calibration into account, if it is of the model of the results."""
+        try:
+            calibration = read_calibration(path)
+            for node in self._view.nodes.values():
+                if node.heatmap is not None:
+                    calibration.check_model(node.heatmap.model_sha256)
+        except CamelyonError as error:
+            show_error(str(error))
+            return
+        self._view.choose(calibration=calibration)
+
+    def _ask_for_calibration(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open calibration", "", "Calibration (*.json)")
+        if path:
+            self.open_calibration(path)
+
     def _ask_for_slides(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Add slides", "", _SLIDE_FILES)
         self.open_slides(paths)
@@ -231,7 +257,11 @@ class StageDock(QWidget):
         self.live.preview(self.sliders.rules(self._view.rules))
 
     def _on_scheme(self) -> None:
-        self._view.choose(scheme=self.scheme.scheme, sentinel_only=self.scheme.sentinel_only)
+        before, box = self._view.choices.method, self.scheme
+        self._view.choose(method=box.method, scheme=box.scheme, sentinel_only=box.sentinel_only)
+        if box.method != before:
+            self._settle_soon.start()
+            self.live.preview(self._view.rules)
 
     def _on_change(self, change: Change) -> None:
         if change.kind == "threshold" and change.value is not None:
@@ -250,6 +280,7 @@ class StageDock(QWidget):
         self.threshold_slider = self.sliders.threshold_slider
         self.sliders.show_rules(self._view.lesion_rules)
         self.sliders.moved.connect(self._on_rules)
+        self.certainty = StageCertainty()
         self.scheme = SchemeBox()
         self.scheme.changed.connect(self._on_scheme)
 
@@ -290,6 +321,7 @@ class StageDock(QWidget):
         inside.addWidget(self.reasons)
         inside.addWidget(self.sliders)
         inside.addLayout(self.node_list)
+        inside.addWidget(self.certainty)
         inside.addWidget(self.changes)
         self.rules = QWidget()
         rules = QVBoxLayout(self.rules)
@@ -301,6 +333,13 @@ class StageDock(QWidget):
             "A node is macro above 2.0 mm, micro above 0.2 mm, else ITC, which never counts as "
             "positive."
         )
+        self.calibration_button = QPushButton("Calibration …")
+        self.calibration_button.setToolTip(
+            "A file that napari-camelyon calibrate has written: gives sets of classes and stages "
+            "that hold the truth as often as it was asked for."
+        )
+        self.calibration_button.clicked.connect(self._ask_for_calibration)
+        rules.addWidget(self.calibration_button)
         rules.addWidget(self.explanation)
         inside.addWidget(self.rules)
         inside.addStretch(1)
@@ -366,19 +405,22 @@ class StageDock(QWidget):
         if not self._settle_soon.isActive():  # else a person is moving it
             self.sliders.show_rules(view.lesion_rules)
         choices = view.choices
-        self.scheme.show_choice(choices.scheme, sentinel_only=choices.sentinel_only)
+        self.scheme.show_choice(choices.method, choices.scheme, sentinel_only=choices.sentinel_only)
         result = view.stage(so_far=True)
         self.save_button.setEnabled(view.stage() is not None)
         self.changes.setVisible(result is not None)
         for part in (self.sliders, self.rules):
             part.setVisible(bool(self.rows))  # without a node there is nothing that they move
         self._show_stability(result)
+        self._show_certainty(result)
+        heatmaps = {name: node.heatmap for name, node in view.nodes.items() if node.heatmap}
+        problems = (*choices.problems, *check_comparable(heatmaps))
         if result is None:
             self.head.show_nothing(len(self.rows))
-            self.reasons.show_hint(_NO_RESULT if self.rows else _NOTHING_OPEN, choices.problems)
+            self.reasons.show_hint(_NO_RESULT if self.rows else _NOTHING_OPEN, problems)
             return
         self.head.show_result(result)
-        self.reasons.show_sentences(result.reasons, choices.problems)
+        self.reasons.show_sentences(result.reasons, problems)
         self.changes.show_changes(
             what_would_change(
                 result,
@@ -391,6 +433,23 @@ class StageDock(QWidget):
                 threshold=view.threshold,
             )
         )
+
+    def _show_certainty(self, result: PatientResult | None) -> None:
+        if result is None:
+            self.certainty.show_certainty({}, "")
+            return
+        if self.live.is_stale:  # it follows from the lesions, which follow when the hand rests
+            return
+        nodes = self._view.nodes.items()
+        lesions = {name: node.lesions for name, node in nodes if node.result is not None}
+        of_nodes, of_patient = certainty_of(self._view.choices, self._results(), lesions)
+        self.certainty.show_certainty(
+            {} if all(one is None for one in of_nodes.values()) else of_patient.probabilities,
+            of_patient.sentence,
+        )
+        for name, words in certainty_words(of_nodes).items():
+            if name in self.rows:
+                self.rows[name].show_certainty(words)
 
     def _show_stability(self, result: PatientResult | None) -> None:
         ranges = () if result is None else self.live.ranges

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_camelyon.staging import NodeClass, PatientResult, StageRange, range_at
+from napari_camelyon.staging import (
+    NodeCertainty,
+    NodeClass,
+    PatientResult,
+    Stage,
+    StageRange,
+    range_at,
+)
 from napari_camelyon.widgets.stage_scales import ProbabilityBar
 from napari_camelyon.widgets.style import (
     CLASS_TITLES,
@@ -16,7 +23,7 @@ from napari_camelyon.widgets.style import (
     stage_colour,
 )
 
-__all__ = ["StageHead", "StageReasons", "probability_words", "stability_words"]
+__all__ = ["StageCertainty", "StageHead", "StageReasons", "certainty_words", "stability_words"]
 
 _CHIP_PT = 22
 _SCHEME_TITLES = {"camelyon17": "CAMELYON17", "ajcc8": "AJCC/UICC 8"}
@@ -139,23 +146,36 @@ class StageCertainty(QWidget):
         super().__init__()
         self.words = note()
         self.bar = ProbabilityBar()
-        self.set_words = note()
+        title = QLabel("How sure")
+        title.setStyleSheet("font-weight: 600;")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(self.words)
+        layout.addWidget(title)
         layout.addWidget(self.bar)
-        layout.addWidget(self.set_words)
+        layout.addWidget(self.words)
         self.show_certainty({}, "")
 
-    def show_certainty(self, probabilities: Mapping[str, float], set_words: str) -> None:
-        """Show other probabilities by stage, and words about the conformal set; empty: nothing."""
-        self.words.setText(probability_words(probabilities))
+    def show_certainty(self, probabilities: Mapping[Stage, float], sentence: str) -> None:
+        """Show other probabilities by stage, and what they mean; none: nothing."""
+        self.words.setText(sentence)
         self.bar.show_probabilities(probabilities)
-        self.set_words.setText(set_words)
-        self.bar.setVisible(bool(probabilities))
-        self.words.setVisible(bool(probabilities))
-        self.set_words.setVisible(bool(set_words))
+        self.setVisible(bool(probabilities))
+
+
+def certainty_words(nodes: Mapping[str, NodeCertainty | None]) -> dict[str, str]:
+    """Say for each node how sure its class is: "micro 83 %, macro 17 %"."""
+    words = {}
+    for name, one in nodes.items():
+        if one is None:
+            words[name] = ""
+            continue
+        ordered = sorted(one.probabilities.items(), key=lambda item: -item[1])
+        told = ", ".join(f"{CLASS_TITLES[kind]} {p:.0%}" for kind, p in ordered if p >= 0.01)
+        possible = one.possible
+        held = "" if possible is None else f" · set: {', '.join(CLASS_TITLES[k] for k in possible)}"
+        words[name] = told + held
+    return words
 
 
 def stability_words(ranges: Sequence[StageRange], threshold: float) -> str:
@@ -166,13 +186,6 @@ def stability_words(ranges: Sequence[StageRange], threshold: float) -> str:
     if len(ranges) == 1:
         return f"{here.stage} at every threshold from {here.low:.2f} to {here.high:.2f}"
     return here.describe()
-
-
-def probability_words(probabilities: Mapping[str, float]) -> str:
-    """Name the stages in the order of their probability: "pN1 87 %, pN2 12 %"."""
-    ordered = sorted(probabilities.items(), key=lambda item: -item[1])
-    told = [f"{stage} {p:.0%}" for stage, p in ordered if p >= 0.01]
-    return f"Probability: {', '.join(told)}" if told else ""
 
 
 def _nodes(count: int) -> str:

@@ -6,7 +6,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_camelyon.staging import StageRange
+from napari_camelyon.staging import Stage, StageRange
 from napari_camelyon.widgets.style import stage_colour
 
 __all__ = ["ProbabilityBar", "StabilityBand"]
@@ -107,9 +107,9 @@ class ProbabilityBar(_Bar):
 
     def __init__(self) -> None:
         super().__init__()
-        self.probabilities: dict[str, float] = {}
+        self.probabilities: dict[Stage, float] = {}
 
-    def show_probabilities(self, probabilities: Mapping[str, float]) -> None:
+    def show_probabilities(self, probabilities: Mapping[Stage, float]) -> None:
         """Draw other probabilities, by stage; together 1."""
         self.probabilities = dict(probabilities)
         self.setToolTip("\n".join(f"{name}: {p:.1%}" for name, p in probabilities.items() if p > 0))
@@ -117,7 +117,8 @@ class ProbabilityBar(_Bar):
 
     def segments(self) -> list[tuple[str, float, float]]:
         """Return name, left and right end of each segment in pixels."""
-        found, left = [], 0.0
+        found: list[tuple[str, float, float]] = []
+        left = 0.0
         for name, probability in self.probabilities.items():
             right = left + probability * self.width()
             if probability >= _LEAST_SHARE:

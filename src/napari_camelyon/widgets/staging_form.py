@@ -133,6 +133,15 @@ class RuleSliders(QWidget):
         self.size_text.setText(f"{smallest:.2f} mm" if smallest else "off")
 
 
+_METHOD_TITLES = {
+    "size": "Class by size of the largest lesion",
+    "clusters": "Class by clusters of patches (not validated)",
+    "proportion": "Class by share of patches (not validated)",
+    "area": "Class by tumour area (not validated)",
+}
+"""Of `NODE_METHODS`; "learned" needs a file that somebody has trained, on the command line."""
+
+
 def _grid(parent: QWidget) -> QGridLayout:
     grid = QGridLayout(parent)
     grid.setContentsMargins(0, 0, 0, 0)
@@ -167,7 +176,7 @@ def _add_slider(
 
 
 class SchemeBox(QWidget):
-    """By which scheme nodes make a stage."""
+    """How the classes of nodes are called, and by which scheme they make a stage."""
 
     changed = Signal()
 
@@ -180,15 +189,33 @@ class SchemeBox(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.scheme_box.setToolTip("The rule by which the classes of nodes make the stage.")
+        self.method_box = QComboBox()
+        for method, title in _METHOD_TITLES.items():
+            self.method_box.addItem(title, method)
+        self.method_box.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.method_box.setToolTip(
+            "How the class of a node is called. Only the rule by size is that of CAMELYON17; the "
+            "others, ways of a published reference pipeline, were never validated."
+        )
         self.sentinel_box = QCheckBox("Only sentinel nodes were taken: (sn)")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
+        layout.addWidget(self.method_box)
         layout.addWidget(self.scheme_box)
         layout.addWidget(self.sentinel_box)
         self.scheme_box.currentIndexChanged.connect(self._on_changed)
+        self.method_box.currentIndexChanged.connect(self._on_changed)
         self.sentinel_box.toggled.connect(self._on_changed)
         self._show_sentinel()
+
+    @property
+    def method(self) -> str:
+        """The chosen method."""
+        method: str = self.method_box.currentData()
+        return method
 
     @property
     def scheme(self) -> Scheme:
@@ -201,8 +228,10 @@ class SchemeBox(QWidget):
         """Whether only sentinel nodes were taken."""
         return self.sentinel_box.isChecked() and self.sentinel_box.isEnabled()
 
-    def show_choice(self, scheme: Scheme, *, sentinel_only: bool) -> None:
+    def show_choice(self, method: str, scheme: Scheme, *, sentinel_only: bool) -> None:
         """Show what was chosen elsewhere."""
+        with signals_blocked(self.method_box):
+            self.method_box.setCurrentIndex(self.method_box.findData(method))
         with signals_blocked(self.scheme_box), signals_blocked(self.sentinel_box):
             self.scheme_box.setCurrentIndex(SCHEMES.index(scheme))
             if scheme == "ajcc8":  # else what was ticked is kept for when it counts again
