@@ -1,8 +1,8 @@
 """The result folder of a slide: complete, replaced in place, never another slide's."""
 
 import json
-from dataclasses import replace
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
