@@ -25,11 +25,20 @@ from napari_camelyon.evaluation.froc import (
     froc_score,
     judge_slide,
 )
+from napari_camelyon.evaluation.score_file import (
+    Case,
+    ScoreFile,
+    Table,
+    cases_at,
+    cases_of_cell,
+    read_score_file,
+)
 from napari_camelyon.evaluation.truth import SlideTruth, mask_of_annotations, truth_of_mask
 
 __all__ = [
     "FALSE_POSITIVE_RATES",
     "Agreement",
+    "Case",
     "Confusion",
     "Detection",
     "Fate",
@@ -37,10 +46,14 @@ __all__ = [
     "FrocPoint",
     "Interval",
     "Lesion",
+    "ScoreFile",
     "SlideHits",
     "SlideTruth",
+    "Table",
     "area_under_roc",
     "bootstrap_interval",
+    "cases_at",
+    "cases_of_cell",
     "compare_labels",
     "compare_per_centre",
     "froc",
@@ -48,5 +61,6 @@ __all__ = [
     "judge_slide",
     "mask_of_annotations",
     "quadratic_kappa",
+    "read_score_file",
     "truth_of_mask",
 ]
