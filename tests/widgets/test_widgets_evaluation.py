@@ -7,6 +7,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_camelyon.widgets.evaluation_dock import EvaluationDock
+from napari_camelyon.widgets.napari_compat import camera
 from napari_camelyon.widgets.patient_view import patient_view
 
 pytestmark = pytest.mark.gui
@@ -93,7 +94,7 @@ def test_a_point_of_the_curve_lists_its_cases_and_a_case_is_shown(
     assert "From 0.800 on: sensitivity 0.50 at 0.50 false positives" in dock.cases_title.text()
     click_item(qtbot, dock, 1)
     mpp = view.shown_node.slide.mpp
-    centre = np.array(viewer.camera.center[-2:])
+    centre = np.array(camera(viewer).center[-2:])
     np.testing.assert_allclose(centre, [400 * mpp[1], 500 * mpp[0]], atol=2)
 
 

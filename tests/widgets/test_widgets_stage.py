@@ -463,3 +463,18 @@ def test_rules_that_were_moved_are_written_with_the_results(patient, qtbot, tmp_
     stage.save(tmp_path / "out")
     run = json.loads((tmp_path / "out" / "node_1" / "run.json").read_text(encoding="utf-8"))
     assert run["parameters"]["seed_threshold"] == pytest.approx(0.7)
+
+
+def test_a_report_is_written_with_the_results(patient, qtbot, tmp_path, monkeypatch):
+    _, stage = patient
+    monkeypatch.setattr(
+        "napari_camelyon.widgets.pn_dock.QFileDialog.getExistingDirectory",
+        lambda *_: str(tmp_path / "out"),
+    )
+    qtbot.mouseClick(stage.report_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not stage._report.is_busy and stage.report_button.isEnabled())
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "pN1mi" in page
+    assert page.count("data:image/png") == 3
+    assert (tmp_path / "out" / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert stage.report_button.text() == "Report …"

@@ -43,6 +43,7 @@ from napari_camelyon.widgets.opening_patient import PatientOpener
 from napari_camelyon.widgets.override_dialog import OverrideDialog, kept_initials
 from napari_camelyon.widgets.patient_choices import certainty_of
 from napari_camelyon.widgets.patient_view import patient_view
+from napari_camelyon.widgets.reporting import report_of
 from napari_camelyon.widgets.stage_head import (
     StageCertainty,
     StageHead,
@@ -81,6 +82,8 @@ class StageDock(QWidget):
         self.live = LiveStaging(self._view, self)
         self.opener = PatientOpener(self._view, self)
         self._looking = Latest(self)
+        self._report = Latest(self)
+        self._notes: tuple[str, ...] = ()
         self._settle_soon = QTimer(self)
         self._settle_soon.setSingleShot(True)
         self._settle_soon.setInterval(_SETTLE_AFTER_MS)
@@ -102,6 +105,35 @@ class StageDock(QWidget):
         if event.type() == QEvent.Type.Close:
             self.live.stop()
         return super().eventFilter(watched, event)
+
+    def write_report(self, folder: Path | str) -> None:
+        """Write the results into a folder, and the report of the case beside them."""
+        try:
+            written = self._view.save(folder)
+        except CamelyonError as error:
+            show_error(str(error))
+            return
+        self.report_button.setEnabled(False)
+        self.report_button.setText("Writing …")
+        self._report.call(
+            report_of,
+            written,
+            self._notes,
+            receive=self._report_written,
+            fail=self._report_failed,
+        )
+
+    def _report_written(self, pages: tuple[Path, ...]) -> None:
+        self._report_over()
+        show_info(f"Written: {', '.join(map(str, pages))}")
+
+    def _report_failed(self, error: CamelyonError) -> None:
+        self._report_over()
+        show_error(str(error))
+
+    def _report_over(self) -> None:
+        self.report_button.setText("Report …")
+        self.report_button.setEnabled(self._view.stage() is not None)
 
     # -- what a person does ---------------------------------------------------------------------
 
@@ -252,6 +284,11 @@ class StageDock(QWidget):
         if folder:
             self.save(folder)
 
+    def _ask_where_to_report(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Save results and report to")
+        if folder:
+            self.write_report(folder)
+
     def _on_rules(self) -> None:
         self._settle_soon.start()
         self.live.preview(self.sliders.rules(self._view.rules))
@@ -300,10 +337,17 @@ class StageDock(QWidget):
         self.remove_button.clicked.connect(self._remove_shown)
         self.save_button = QPushButton("Save results …")
         self.save_button.clicked.connect(self._ask_for_folder)
+        self.report_button = QPushButton("Report …")
+        self.report_button.setToolTip(
+            "Save the results into a folder, with the report of the case: HTML, and PDF where "
+            "ReportLab is installed."
+        )
+        self.report_button.clicked.connect(self._ask_where_to_report)
         self.buttons = QGridLayout()
         self.buttons.setSpacing(4)
         for place, button in enumerate((open_button, add, self.remove_button, self.save_button)):
             self.buttons.addWidget(button, place // 2, place % 2)
+        self.buttons.addWidget(self.report_button, 2, 0, 1, 2)
 
         layout = QVBoxLayout(self)
         layout.addWidget(self.head)
@@ -408,6 +452,7 @@ class StageDock(QWidget):
         self.scheme.show_choice(choices.method, choices.scheme, sentinel_only=choices.sentinel_only)
         result = view.stage(so_far=True)
         self.save_button.setEnabled(view.stage() is not None)
+        self.report_button.setEnabled(view.stage() is not None and not self._report.is_busy)
         self.changes.setVisible(result is not None)
         for part in (self.sliders, self.rules):
             part.setVisible(bool(self.rows))  # without a node there is nothing that they move
@@ -437,12 +482,14 @@ class StageDock(QWidget):
     def _show_certainty(self, result: PatientResult | None) -> None:
         if result is None:
             self.certainty.show_certainty({}, "")
+            self._notes = ()
             return
         if self.live.is_stale:  # it follows from the lesions, which follow when the hand rests
             return
         nodes = self._view.nodes.items()
         lesions = {name: node.lesions for name, node in nodes if node.result is not None}
         of_nodes, of_patient = certainty_of(self._view.choices, self._results(), lesions)
+        self._notes = (of_patient.sentence,) if of_patient.sentence else ()
         self.certainty.show_certainty(
             {} if all(one is None for one in of_nodes.values()) else of_patient.probabilities,
             of_patient.sentence,
