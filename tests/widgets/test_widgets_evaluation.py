@@ -109,7 +109,7 @@ def test_a_cell_lists_who_lies_in_it_and_a_patient_opens_from_the_folder(
     cell = table.visualItemRect(table.item(0, 1)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
     assert listed(dock) == ["patient_001: pN0, taken for pN1"]
-    assert "1 patients are pN0 and taken for pN1." in dock.cases_title.text()
+    assert "1 patient is pN0 and taken for pN1." in dock.cases_title.text()
     click_item(qtbot, dock, 0)
     assert patient_view(viewer).shown == "patient_001_node_2"
 

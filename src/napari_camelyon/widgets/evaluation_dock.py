@@ -93,8 +93,10 @@ class EvaluationDock(QWidget):
         layout.addWidget(self.plot)
         layout.addLayout(self._table_box)
         layout.addWidget(self.cases_title)
-        layout.addWidget(self.cases, 1)
+        layout.addWidget(self.cases, 100)
+        layout.addStretch(1)  # takes the room while there is no list
         layout.addWidget(disclaimer())
+        self.setMinimumWidth(320)
 
     def _show(self) -> None:
         scores = self.scores
@@ -120,7 +122,11 @@ class EvaluationDock(QWidget):
             shown = self._confusion(number, told.order, told.counts)
             self.tables.append(shown)
             self._table_box.addWidget(shown)
-        hint = "Click a point of the curve." if scores.points else "Click a cell of a table."
+        hint = (
+            "Sensitivity over false positives. Click a point."
+            if scores.points
+            else "Rows are the truth, columns what was predicted. Click a cell."
+        )
         self._list((), hint)
 
     def _confusion(
@@ -141,6 +147,10 @@ class EvaluationDock(QWidget):
                 table.setItem(row, column, item)
         for header in (table.horizontalHeader(), table.verticalHeader()):
             header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            font = header.font()
+            font.setPointSizeF(8)  # or "pN0(i+)" does not fit
+            header.setFont(font)
+            header.setDefaultAlignment(Qt.AlignmentFlag.AlignCenter)
         table.setFixedHeight(26 * (len(order) + 1) + 6)
         table.cellClicked.connect(lambda row, column: self._show_cell(number, row, column))
         return table
@@ -172,7 +182,9 @@ class EvaluationDock(QWidget):
         true, predicted = table.order[row], table.order[column]
         cases = cases_of_cell(table, true, predicted)
         said = "found so" if row == column else f"taken for {predicted}"
-        self._list(cases, f"{len(cases)} {table.what} are {true} and {said}.")
+        count = len(cases)
+        whom = f"{count} {table.what} are" if count != 1 else f"1 {table.what[:-1]} is"
+        self._list(cases, f"{whom} {true} and {said}.")
 
     # -- what a person does ---------------------------------------------------------------------
 

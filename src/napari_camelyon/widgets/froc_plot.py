@@ -88,9 +88,7 @@ class FrocPlot(QWidget):
                 box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{share:g}"
             )
         below = QRectF(inner.left(), inner.bottom() + 16, inner.width(), 14)
-        painter.drawText(
-            below, Qt.AlignmentFlag.AlignCenter, "false positives a slide (sensitivity upwards)"
-        )
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, "false positives a slide")
         self._draw_curve(painter)
         painter.end()
 
