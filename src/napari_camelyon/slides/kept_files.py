@@ -6,13 +6,14 @@ own and wins over what lies beside the slide.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_camelyon.errors import FileWriteError
 from napari_camelyon.files import cache_folder
 
-__all__ = ["KeptPlace", "is_there", "kept_files", "remove_file"]
+__all__ = ["KeptPlace", "forget_files", "is_there", "keep_file", "kept_files", "remove_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,61 @@ def kept_files(
         yield own
     if is_there(beside := place.beside(slide_path)):
         yield beside
+
+
+def keep_file(
+    place: KeptPlace,
+    slide_path: Path,
+    fingerprint: Callable[[], str],
+    write: Callable[[Path], object],
+) -> Path:
+    """Write what is kept of a slide beside it, or into the cache folder where that cannot be.
+
+    Parameters
+    ----------
+    place : KeptPlace
+    slide_path : Path
+    fingerprint : callable
+        Returns the slide's fingerprint.
+    write : callable
+        Writes the file that it is given.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    FileWriteError
+        It can be written to neither place.
+    SlideError
+        The slide is gone.
+    """
+    beside = place.beside(slide_path)
+    try:
+        write(beside)
+    except FileWriteError:
+        own = place.in_cache(slide_path, fingerprint())
+        write(own)
+        return own
+    with suppress(FileWriteError):  # without a cache folder nothing is kept in it
+        remove_file(place.in_cache(slide_path, fingerprint()))
+    return beside
+
+
+def forget_files(place: KeptPlace, slide_path: Path, fingerprint: Callable[[], str]) -> bool:
+    """Remove what is kept of a slide, at both places, and say whether anything was.
+
+    Raises
+    ------
+    FileWriteError
+        It cannot be removed.
+    SlideError
+        The slide is gone.
+    """
+    in_cache = remove_file(place.in_cache(slide_path, fingerprint()))
+    return remove_file(place.beside(slide_path)) or in_cache
 
 
 def is_there(path: Path) -> bool:

@@ -8,15 +8,14 @@ fingerprint it bears: a file that was replaced by another scan is another slide.
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_camelyon.errors import FileWriteError, ResultError
+from napari_camelyon.errors import ResultError
 from napari_camelyon.files import write_json
 from napari_camelyon.geometry import Mpp
-from napari_camelyon.slides.kept_files import KeptPlace, kept_files, remove_file
+from napari_camelyon.slides.kept_files import KeptPlace, forget_files, keep_file, kept_files
 from napari_camelyon.slides.mpp import KeptMpp, given_mpp, is_plausible
 
 if TYPE_CHECKING:
@@ -62,17 +61,10 @@ def keep_mpp(slide: "Slide", mpp: float | Mpp, *, by: str | None = None) -> Path
     }
     if by:
         entries["by"] = by
-    beside = _PLACE.beside(slide.path)
-    _refuse_newer(beside)
-    try:
-        write_json(entries, beside)
-    except FileWriteError:
-        own = _PLACE.in_cache(slide.path, slide.fingerprint)
-        write_json(entries, own)
-        return own
-    with suppress(FileWriteError):  # without a cache folder nothing is kept in it
-        remove_file(_PLACE.in_cache(slide.path, slide.fingerprint))
-    return beside
+    _refuse_newer(_PLACE.beside(slide.path))
+    return keep_file(
+        _PLACE, slide.path, lambda: slide.fingerprint, lambda path: write_json(entries, path)
+    )
 
 
 def forget_mpp(slide: "Slide") -> bool:
@@ -90,10 +82,8 @@ def forget_mpp(slide: "Slide") -> bool:
     ResultError
         The file beside the slide was written by a newer napari-camelyon.
     """
-    beside = _PLACE.beside(slide.path)
-    _refuse_newer(beside)
-    in_cache = remove_file(_PLACE.in_cache(slide.path, slide.fingerprint))
-    return remove_file(beside) or in_cache
+    _refuse_newer(_PLACE.beside(slide.path))
+    return forget_files(_PLACE, slide.path, lambda: slide.fingerprint)
 
 
 def find_kept_mpp(path: Path, fingerprint: Callable[[], str]) -> KeptMpp:

@@ -8,7 +8,6 @@ fingerprint it bears.
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 
 from napari_camelyon.annotations.geojson import from_geojson, to_geojson
 from napari_camelyon.annotations.model import with_groups
-from napari_camelyon.errors import AnnotationError, FileWriteError, ResultError
+from napari_camelyon.errors import AnnotationError, ResultError
 from napari_camelyon.files import atomic_file
 from napari_camelyon.slides import Slide
-from napari_camelyon.slides.kept_files import KeptPlace, kept_files, remove_file
+from napari_camelyon.slides.kept_files import KeptPlace, forget_files, keep_file, kept_files
 from napari_camelyon.tissue.choice import (
     GROUPS,
     MIN_TISSUE_FRACTION,
@@ -76,17 +75,10 @@ def keep_tissue(slide: Slide, outlines: TissueOutlines) -> Path:
         The slide is gone.
     """
     content = _content(slide, outlines)
-    beside = _PLACE.beside(slide.path)
-    _refuse_newer(beside)
-    try:
-        _write(content, beside)
-    except FileWriteError:
-        own = _PLACE.in_cache(slide.path, slide.fingerprint)
-        _write(content, own)
-        return own
-    with suppress(FileWriteError):  # without a cache folder nothing is kept in it
-        remove_file(_PLACE.in_cache(slide.path, slide.fingerprint))
-    return beside
+    _refuse_newer(_PLACE.beside(slide.path))
+    return keep_file(
+        _PLACE, slide.path, lambda: slide.fingerprint, lambda path: _write(content, path)
+    )
 
 
 def forget_tissue(slide: Slide) -> bool:
@@ -99,10 +91,8 @@ def forget_tissue(slide: Slide) -> bool:
     ResultError
         The file beside the slide was written by a newer napari-camelyon.
     """
-    beside = _PLACE.beside(slide.path)
-    _refuse_newer(beside)
-    in_cache = remove_file(_PLACE.in_cache(slide.path, slide.fingerprint))
-    return remove_file(beside) or in_cache
+    _refuse_newer(_PLACE.beside(slide.path))
+    return forget_files(_PLACE, slide.path, lambda: slide.fingerprint)
 
 
 def find_kept_tissue(slide: Slide) -> KeptTissue | None:
