@@ -108,8 +108,21 @@ def test_missing_nodes_bound_the_probabilities_and_a_persons_word_is_certain():
     found = patient_certainty({"a": sure, "b": None})
     assert found.probabilities["pN1mi"] == 1
     assert found.highest["pN1"] == 1
+    assert found.lowest["pN1mi"] == 0
     assert "if what has no result is negative" in found.sentence
     assert found.possible is None
+
+
+def test_every_stage_is_bounded_over_all_that_a_missing_node_may_be():
+    negative = node_certainty([])
+    found = patient_certainty({"a": negative, "b": negative, "c": None})
+    assert {stage for stage, share in found.highest.items() if share == 1} == {
+        "pN0",
+        "pN0(i+)",
+        "pN1mi",
+        "pN1",
+    }
+    assert not any(found.lowest.values())
 
 
 def made_table(count=400, seed=3):

@@ -11,6 +11,7 @@ calibrated on, whatever the probabilities are worth.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,8 +114,9 @@ class PatientCertainty:
     ----------
     probabilities : mapping of str to float
         Of each stage; nodes without a result are taken as negative.
-    highest : mapping of str to float
-        The same with nodes without a result taken as macro; equal where there is none.
+    lowest, highest : mapping of str to float
+        The least and the greatest probability of each stage over everything that nodes without a
+        result may be; equal where there is none.
     possible : tuple of str or None
         The conformal set; None without a calibration of patients, or with a node without a result.
     coverage : float or None
@@ -124,6 +126,7 @@ class PatientCertainty:
     """
 
     probabilities: Mapping[Stage, float]
+    lowest: Mapping[Stage, float]
     highest: Mapping[Stage, float]
     possible: tuple[Stage, ...] | None
     coverage: float | None
@@ -313,17 +316,22 @@ def patient_certainty(
         )
     known = [tuple(one.probabilities.values()) for one in nodes.values() if one is not None]
     missing = len(nodes) - len(known)
-    lowest = stage_probabilities([*known, *[(1.0, 0, 0, 0)] * missing], scheme)
-    highest = stage_probabilities([*known, *[(0, 0, 0, 1.0)] * missing], scheme)
+    # Which of the missing nodes is what does not matter, only how many of each class there are.
+    cases = [
+        stage_probabilities([*known, *filling], scheme)
+        for filling in combinations_with_replacement(np.eye(len(NODE_CLASSES)), missing)
+    ]
+    as_negative = cases[0]
+    lowest = {stage: min(case[stage] for case in cases) for stage in as_negative}
+    highest = {stage: max(case[stage] for case in cases) for stage in as_negative}
     possible = None
     if calibration is not None and calibration.patient_quantile is not None and not missing:
-        values = np.array(list(lowest.values()))[None]
+        values = np.array(list(as_negative.values()))[None]
         (chosen,) = conformal_sets(values, calibration.patient_quantile)
-        possible = tuple(stage for stage, holds in zip(lowest, chosen, strict=True) if holds)
+        possible = tuple(stage for stage, holds in zip(as_negative, chosen, strict=True) if holds)
     coverage = None if possible is None or calibration is None else calibration.coverage
-    return PatientCertainty(
-        lowest, highest, possible, coverage, _sentence(lowest, missing, possible, calibration)
-    )
+    sentence = _sentence(as_negative, missing, possible, calibration)
+    return PatientCertainty(as_negative, lowest, highest, possible, coverage, sentence)
 
 
 def _sentence(
