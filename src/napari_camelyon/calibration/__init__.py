@@ -7,11 +7,13 @@ from napari_camelyon.calibration.reliability import (
     expected_calibration_error,
     reliability,
 )
+from napari_camelyon.calibration.roc import auc
 from napari_camelyon.calibration.temperature import apply_temperature, fit_temperature
 
 __all__ = [
     "Reliability",
     "apply_temperature",
+    "auc",
     "brier_score",
     "conformal_quantile",
     "conformal_sets",

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import rankdata
 
+from napari_camelyon.calibration import auc
 from napari_camelyon.errors import EvaluationError
 
 __all__ = ["area_under_roc"]
@@ -43,5 +43,4 @@ def area_under_roc(scores: Mapping[str, float], positive: Mapping[str, bool]) ->
             "An AUC needs slides with tumour and slides without; there are "
             f"{count} with and {others} without."
         )
-    ranks = rankdata(values)
-    return float((ranks[is_positive].sum() - count * (count + 1) / 2) / (count * others))
+    return auc(values, is_positive)

@@ -146,7 +146,7 @@ def read_patches(path: Path | str) -> PatchTable:
     missing = [name for name in _REQUIRED if name not in table.column_names]
     if missing:
         raise ResultError(f"{path} lacks the columns {', '.join(missing)}. Compute it again.")
-    columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
+    columns = {name: table.column(name).to_numpy() for name in table.column_names}
     return PatchTable(columns=columns, metadata=metadata)
 
 
@@ -176,11 +176,11 @@ def maps_of(table: PatchTable, cells: NDArray[np.int64], grid: Grid) -> dict[str
     return maps
 
 
-# Arrow's own ways from and to numpy import pandas, where it is, to ask whether an array is one of
-# its series: most of a second, and a run over a slide takes some seconds.
-
-
 def _to_arrow(column: NDArray[Any]) -> "pyarrow.Array":
+    """Return a column without pandas, which takes most of a second to be imported.
+
+    Arrow's own way imports it, where it is, to ask whether an array is one of its series.
+    """
     import pyarrow
 
     if column.dtype.kind not in "iuf":
@@ -188,16 +188,6 @@ def _to_arrow(column: NDArray[Any]) -> "pyarrow.Array":
     values = pyarrow.py_buffer(np.ascontiguousarray(column))
     kind = pyarrow.from_numpy_dtype(column.dtype)
     return pyarrow.Array.from_buffers(kind, len(column), [None, values])
-
-
-def _to_numpy(column: "pyarrow.ChunkedArray") -> NDArray[Any]:
-    import pyarrow
-
-    whole = column.combine_chunks()
-    is_number = pyarrow.types.is_integer(whole.type) or pyarrow.types.is_floating(whole.type)
-    if is_number and not whole.null_count and not isinstance(whole, pyarrow.ChunkedArray):
-        return np.asarray(np.from_dlpack(whole))
-    return np.asarray(column.to_numpy())
 
 
 def _on_grid(heatmap: Heatmap, values: ArrayLike, name: str) -> NDArray[Any]:

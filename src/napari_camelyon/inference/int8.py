@@ -127,6 +127,9 @@ def compare_values(
     ModelError
         All patches are of one class, so that no AUC can be computed.
     """
+    # Its room imports scipy's optimisers, which no run needs.
+    from napari_camelyon.calibration import auc
+
     truth = fp32 >= threshold if labels is None else labels
     if truth.all() or not truth.any():
         what = "are labelled" if labels is not None else "are called by the model"
@@ -138,8 +141,8 @@ def compare_values(
     return Int8Comparison(
         patches=len(fp32),
         labelled=labels is not None,
-        auc_fp32=_auc(fp32, truth),
-        auc_int8=_auc(int8, truth),
+        auc_fp32=auc(fp32, truth),
+        auc_int8=auc(int8, truth),
         max_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
         difference_of_99_percent=float(np.quantile(differences, 0.99)),
@@ -358,14 +361,3 @@ def _tumour_values(
     finally:
         engine.stop()
     return np.concatenate(values)
-
-
-def _auc(values: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
-    """Return the share of pairs in the right order, half for ties (Mann-Whitney U)."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(values)
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    below = ranks[truth].sum() - positives * (positives + 1) / 2
-    return float(below / (positives * negatives))

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import rankdata
+
+from napari_camelyon.calibration import auc
 
 __all__ = ["BASELINES", "auc", "auc_interval", "separation"]
 
@@ -15,20 +16,6 @@ Scores = NDArray[np.float64]
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # Spectra of haematoxylin and eosin (Ruifrok & Johnston, 2001), to estimate their ratio.
 _HAEMATOXYLIN, _EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
-
-
-def auc(scores: NDArray[np.floating], is_tumour: NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve: how often a tumour patch scores above a normal one.
-
-    Ties count half (Mann & Whitney). NaN without patches of both classes.
-    """
-    positives = int(is_tumour.sum())
-    negatives = is_tumour.size - positives
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    ranks = rankdata(scores)
-    above = ranks[is_tumour].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * negatives))
 
 
 def auc_interval(
