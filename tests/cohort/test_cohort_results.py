@@ -171,3 +171,13 @@ def test_a_patient_whose_nodes_are_of_different_models_says_so(tmp_path):
     write(tmp_path, replace(heatmap_of("patient_017_node_3"), model_sha256="0" * 64))
     (mixed,) = stage_source(tmp_path)
     assert "patient_017_node_3 has another model" in mixed.describe()
+
+
+def test_a_damaged_heatmap_is_told_and_the_node_keeps_its_class(tmp_path):
+    write(tmp_path, heatmap_of("patient_017_node_1"))
+    broken = write(tmp_path, heatmap_of("patient_017_node_2"))
+    (whole,) = stage_source(tmp_path)
+    (broken / "heatmap.zarr" / "zarr.json").write_text("{")
+    (patient,) = stage_source(tmp_path)
+    assert patient.nodes == whole.nodes
+    assert f"The heatmap {broken / 'heatmap.zarr'} is damaged" in patient.describe()

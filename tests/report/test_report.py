@@ -17,6 +17,7 @@ from napari_camelyon.errors import ResultError
 from napari_camelyon.geometry import Grid
 from napari_camelyon.heatmaps import Heatmap
 from napari_camelyon.report import gather_case, write_html, write_pdf
+from napari_camelyon.report.case import RUN_SCHEMA
 from napari_camelyon.slides import open_slide
 from napari_camelyon.staging import classify_node, find_lesions, override_node, stage_patient
 
@@ -179,3 +180,8 @@ def test_without_reportlab_its_extra_is_named(case_folder, tmp_path, monkeypatch
     with pytest.raises(ResultError, match=r"napari-camelyon\[pdf\]"):
         write_pdf(gather_case(case_folder), tmp_path / "r.pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_newest_run_file_is_read(case_folder):
+    (run, *_) = case_folder.glob("*/run.json")
+    assert json.loads(run.read_text(encoding="utf-8"))["schema_version"] == RUN_SCHEMA

@@ -33,10 +33,8 @@ from napari_camelyon.cohort.patients import (
     NodeCall,
     called_node,
     kept_overrides,
-    read_patient,
     stage_nodes,
     stage_source,
-    write_patient,
     write_patients,
 )
 from napari_camelyon.cohort.predicting import (
@@ -62,6 +60,7 @@ from napari_camelyon.cohort.tables import (
     write_submission,
 )
 from napari_camelyon.cohort.to_folder import Outcome, predict_to_folder, steps_to_folder
+from napari_camelyon.staging import read_patient, write_patient
 
 __all__ = [
     "ANNOTATION_EXTENSIONS",

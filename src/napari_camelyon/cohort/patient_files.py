@@ -7,11 +7,10 @@ from pathlib import Path
 
 from napari_camelyon.cohort.beside import found_beside
 from napari_camelyon.cohort.naming import node_names, patient_of_node
-from napari_camelyon.cohort.patients import PATIENT_FILE, read_patient
 from napari_camelyon.cohort.results import read_run
 from napari_camelyon.errors import ResultError
 from napari_camelyon.slides import find_slides, natural_order, slide_name
-from napari_camelyon.staging import read_node
+from napari_camelyon.staging import PATIENT_FILE, read_node, read_patient
 
 __all__ = ["FoundPatients", "PatientFiles", "find_patients"]
 

@@ -1,7 +1,8 @@
-"""Staging the patients of a folder or a table, and ``patient.json``."""
+"""Staging the patients of a folder or a table."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,9 @@ from napari_camelyon.cohort.naming import node_names, patient_of_node
 from napari_camelyon.cohort.results import find_result_folders
 from napari_camelyon.cohort.tables import read_stage_table
 from napari_camelyon.errors import ResultError, StagingError
-from napari_camelyon.files import read_json_result, write_json
-from napari_camelyon.heatmaps import HEATMAP_FOLDER, Heatmap, read_heatmap
+from napari_camelyon.heatmaps import HEATMAP_FOLDER, read_heatmap
 from napari_camelyon.staging import (
-    SCHEMES,
+    PATIENT_FILE,
     LesionRules,
     NodeForest,
     NodeResult,
@@ -22,29 +22,20 @@ from napari_camelyon.staging import (
     Scheme,
     call_node,
     check_comparable,
-    parse_node_class,
     read_node,
+    read_patient,
     stage_patient,
-    stages_of,
+    write_patient,
 )
 
 __all__ = [
-    "PATIENT_FILE",
     "NodeCall",
     "called_node",
     "kept_overrides",
-    "read_patient",
     "stage_nodes",
     "stage_source",
-    "write_patient",
     "write_patients",
 ]
-
-PATIENT_FILE = "patient.json"
-"""Name of the file in the folder that holds the result folders of a patient's slides."""
-
-_NEWEST_SCHEMA = 2
-"""2 added the scheme, (sn) and the overrides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +92,16 @@ def stage_source(
         raise ResultError(f"There is no folder of results and no table at {source}.")
     if source.is_dir():
         folders = find_result_folders(source)
+        nodes = [read_node(one) if call is None else called_node(one, call) for one in folders]
+        folder_of = {node.name: folder for node, folder in zip(nodes, folders, strict=True)}
         return stage_nodes(
-            [
-                read_node(folder) if call is None else called_node(folder, call)
-                for folder in folders
-            ],
+            nodes,
             other_patient=source.resolve().name,
             expected_nodes=expected_nodes,
             scheme=scheme,
             sentinel_only=sentinel_only,
             overrides=kept_overrides(source),
-            heatmaps=_heatmaps(folders),
+            remarks_on=partial(_remarks, folder_of),
         )
     table = read_stage_table(source)
     if not table.nodes:
@@ -157,7 +147,7 @@ def stage_nodes(
     scheme: Scheme = "camelyon17",
     sentinel_only: bool = False,
     overrides: Mapping[str, tuple[Override, ...]] | None = None,
-    heatmaps: Mapping[str, Heatmap] | None = None,
+    remarks_on: Callable[[Collection[str]], tuple[str, ...]] | None = None,
 ) -> list[PatientResult]:
     """Group nodes by patient and stage each.
 
@@ -171,8 +161,8 @@ def stage_nodes(
         As in `stage_source`.
     overrides : mapping of str to tuple of Override, optional
         What persons said, by patient.
-    heatmaps : mapping of str to Heatmap, optional
-        By node: where those of a patient differ in what matters for sizes, the reasons say so.
+    remarks_on : callable, optional
+        Given the names of a patient's nodes, gives sentences that are added to the reasons.
 
     Raises
     ------
@@ -195,7 +185,7 @@ def stage_nodes(
             scheme,
             sentinel_only,
             (overrides or {}).get(patient, ()),
-            check_comparable({k: v for k, v in (heatmaps or {}).items() if k in members}),
+            () if remarks_on is None else remarks_on(members),
         )
         for patient, members in sorted(patients.items())
     ]
@@ -229,65 +219,6 @@ def write_patients(patients: Iterable[PatientResult], folder: Path | str) -> lis
     return [write_patient(patient, Path(folder) / patient.name) for patient in patients]
 
 
-def write_patient(patient: PatientResult, folder: Path | str) -> Path:
-    """Write ``patient.json`` into a folder, created if needed. Raises `FileWriteError`."""
-    path = Path(folder) / PATIENT_FILE
-    entries = {
-        "schema_version": _NEWEST_SCHEMA,
-        "name": patient.name,
-        "stage": patient.stage,
-        "statement": patient.statement,
-        "lowest": patient.lowest,
-        "highest": patient.highest,
-        "possible_stages": patient.possible_stages,
-        "nodes": dict(patient.nodes),
-        "unfinished": patient.unfinished,
-        "absent": patient.absent,
-        "reasons": patient.reasons,
-        "scheme": patient.scheme,
-        "sentinel": patient.sentinel,
-        "overrides": [asdict(override) for override in patient.overrides],
-        "note": "Research software, not a medical device.",
-    }
-    write_json(entries, path)
-    return path
-
-
-def read_patient(path: Path | str) -> PatientResult:
-    """Read ``patient.json``, given itself or the folder that holds it.
-
-    Raises
-    ------
-    ResultError
-        It is missing, damaged, or follows a newer schema.
-    """
-    path = Path(path)
-    path = path / PATIENT_FILE if path.is_dir() else path
-    entries = read_json_result(path, newest_schema=_NEWEST_SCHEMA)
-    try:
-        scheme = _known(entries.get("scheme", "camelyon17"), SCHEMES)
-        stages = stages_of(scheme)
-        return PatientResult(
-            name=str(entries["name"]),
-            stage=_known(entries["stage"], stages),
-            lowest=_known(entries["lowest"], stages),
-            highest=_known(entries["highest"], stages),
-            possible_stages=tuple(_known(word, stages) for word in entries["possible_stages"]),
-            nodes={
-                name: None if word is None else parse_node_class(word, name)
-                for name, word in entries["nodes"].items()
-            },
-            unfinished=tuple(map(str, entries["unfinished"])),
-            absent=int(entries["absent"]),
-            reasons=tuple(map(str, entries["reasons"])),
-            scheme=scheme,
-            sentinel=bool(entries.get("sentinel", False)),
-            overrides=tuple(_override(entry) for entry in entries.get("overrides", ())),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError, StagingError) as error:
-        raise ResultError(f"{path} is damaged ({error}). Derive the stage again.") from error
-
-
 def _stage(
     patient: str,
     nodes: Mapping[str, Any],
@@ -312,34 +243,13 @@ def _stage(
     )
 
 
-def _heatmaps(folders: Iterable[Path]) -> dict[str, Heatmap]:
-    """Return the heatmaps of result folders by node, where there are any."""
-    return {
-        read_node(folder).name: read_heatmap(folder)
-        for folder in folders
-        if (folder / HEATMAP_FOLDER).is_dir()
-    }
-
-
-def _override(entry: Mapping[str, Any]) -> Override:
-    node = str(entry["node"])
-
-    def known_class(word: Any) -> Any:
-        return None if word is None else parse_node_class(word, node)
-
-    return Override(
-        action=_known(entry["action"], ("set", "undo")),
-        node=node,
-        node_class=known_class(entry["node_class"]),
-        previous=known_class(entry["previous"]),
-        computed=known_class(entry["computed"]),
-        reason=str(entry["reason"]),
-        initials=str(entry["initials"]),
-        time_utc=str(entry["time_utc"]),
-    )
-
-
-def _known(word: Any, words: Iterable[str]) -> Any:
-    if word not in words:
-        raise ValueError(f"{word!r} is none of {', '.join(words)}")
-    return word
+def _remarks(folder_of: Mapping[str, Path], names: Collection[str]) -> tuple[str, ...]:
+    """Say what is odd of the heatmaps of a patient: no more are in memory at once."""
+    heatmaps, damaged = {}, []
+    for name in names:
+        if (folder_of[name] / HEATMAP_FOLDER).is_dir():
+            try:
+                heatmaps[name] = read_heatmap(folder_of[name])
+            except ResultError as error:  # its class stands in another file
+                damaged.append(str(error))
+    return (*check_comparable(heatmaps), *damaged)

@@ -13,11 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from napari_camelyon import __version__
-from napari_camelyon.errors import ResultError, SlideError
+from napari_camelyon.errors import SlideError
 from napari_camelyon.files import read_json_result
 from napari_camelyon.geometry import slide_to_level
 from napari_camelyon.slides import open_slide
-from napari_camelyon.staging import Lesion, NodeResult, read_lesions, read_node
+from napari_camelyon.staging import (
+    Lesion,
+    NodeResult,
+    Override,
+    read_lesions,
+    read_node,
+    read_patient,
+)
 
 __all__ = [
     "CLASS_NAMES",
@@ -48,8 +55,9 @@ CLASS_NAMES = {"negative": "negative", "itc": "ITC", "micro": "micro", "macro": 
 _THUMBNAIL_PX = 360
 _MOST_LESIONS = 5
 _OUTLINE, _DIAMETER = (200, 0, 60), (20, 60, 200)
-# The newest schemas of the files that are read here.
-_PATIENT_SCHEMA, _RUN_SCHEMA = 2, 3
+_SCHEMES = {"camelyon17": "CAMELYON17", "ajcc8": "AJCC/UICC, 8th edition"}
+RUN_SCHEMA = 3
+"""The newest schema of ``run.json`` that is read here: that of the room which writes it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,30 +151,22 @@ def gather_case(
         A file is missing, damaged, or of a newer schema.
     """
     path = Path(patient_file)
-    path = path / "patient.json" if path.is_dir() else path
-    entries = read_json_result(path, newest_schema=_PATIENT_SCHEMA)
-    folder = path.parent if results is None else Path(results)
-    try:
-        overrides = tuple(_override_sentence(entry) for entry in entries.get("overrides", ()))
-        nodes = tuple(
+    patient = read_patient(path)
+    folder = (path if path.is_dir() else path.parent) if results is None else Path(results)
+    return CaseReport(
+        name=patient.name,
+        statement=patient.statement,
+        scheme=_SCHEMES[patient.scheme],
+        reasons=patient.reasons,
+        nodes=tuple(
             _node(name, node_class, folder / name, None if slides is None else Path(slides))
-            for name, node_class in entries["nodes"].items()
-        )
-        return CaseReport(
-            name=str(entries["name"]),
-            statement=str(entries["statement"]),
-            scheme={"camelyon17": "CAMELYON17", "ajcc8": "AJCC/UICC, 8th edition"}[
-                entries.get("scheme", "camelyon17")
-            ],
-            reasons=tuple(map(str, entries["reasons"])),
-            nodes=nodes,
-            overrides=overrides,
-            written=(now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            program=f"napari-camelyon {__version__}",
-            notes=tuple(notes),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ResultError(f"{path} is damaged ({error}). Derive the stage again.") from error
+            for name, node_class in patient.nodes.items()
+        ),
+        overrides=tuple(map(_override_sentence, patient.overrides)),
+        written=(now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        program=f"napari-camelyon {__version__}",
+        notes=tuple(notes),
+    )
 
 
 def size_of(node: CaseNode) -> str:
@@ -239,7 +239,7 @@ def _node(name: str, node_class: str | None, folder: Path, slides: Path | None) 
     lesions = read_lesions(folder) if (folder / "lesions.geojson").is_file() else []
     run: Mapping[str, Any] = {}
     if (folder / "run.json").is_file():
-        run = read_json_result(folder / "run.json", newest_schema=_RUN_SCHEMA)
+        run = read_json_result(folder / "run.json", newest_schema=RUN_SCHEMA)
     picture, note = _picture(name, run, slides, lesions)
     return CaseNode(name, node_class, result, tuple(lesions[:_MOST_LESIONS]), picture, note, run)
 
@@ -283,12 +283,12 @@ def _drawn(
     return np.asarray(picture)
 
 
-def _override_sentence(entry: Mapping[str, Any]) -> str:
-    when = str(entry["time_utc"])[:16].replace("T", " ")
-    if entry["action"] == "undo":
-        return f"{when} UTC, {entry['initials']}: what was said of {entry['node']} is taken back."
-    before = entry["previous"] or "no result"
+def _override_sentence(override: Override) -> str:
+    when = override.time_utc[:16].replace("T", " ")
+    if override.action == "undo":
+        return f"{when} UTC, {override.initials}: what was said of {override.node} is taken back."
+    before = override.previous or "no result"
     return (
-        f"{when} UTC, {entry['initials']}: {entry['node']} set from {before} to "
-        f"{entry['node_class']}. {entry['reason']}"
+        f"{when} UTC, {override.initials}: {override.node} set from {before} to "
+        f"{override.node_class}. {override.reason}"
     )

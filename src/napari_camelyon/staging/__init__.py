@@ -36,6 +36,7 @@ from napari_camelyon.staging.overrides import (
     overrides_in_force,
     undo_override,
 )
+from napari_camelyon.staging.patient_file import PATIENT_FILE, read_patient, write_patient
 from napari_camelyon.staging.patients import (
     AJCC_STAGES,
     EXPECTED_NODES,
@@ -75,6 +76,7 @@ __all__ = [
     "NODE_CLASSES",
     "NODE_METHODS",
     "PATCH_THRESHOLDS",
+    "PATIENT_FILE",
     "SCHEMES",
     "STAGES",
     "Change",
@@ -117,6 +119,7 @@ __all__ = [
     "read_forest",
     "read_lesions",
     "read_node",
+    "read_patient",
     "restage_node",
     "restage_nodes",
     "stage_of_counts",
@@ -130,4 +133,5 @@ __all__ = [
     "write_forest",
     "write_lesions",
     "write_node",
+    "write_patient",
 ]
